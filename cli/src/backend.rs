@@ -151,7 +151,10 @@ pub fn call_error(client: &Client, id: &ExecutionId, error: SdkError) -> CliErro
 }
 
 fn not_found(client: &Client, id: &ExecutionId) -> CliError {
-    CliError::runtime(format!("there is no execution {id} in namespace {}", client.namespace()))
+    let namespace = client.namespace();
+    CliError::runtime(format!(
+        "there is no execution {id} in namespace {namespace}: --namespace names another one"
+    ))
 }
 
 async fn connect(url: &str) -> Result<Arc<dyn EngineBackend>, CliError> {

@@ -84,6 +84,31 @@ fn the_option_backend_takes_precedence_over_the_environment() {
 }
 
 #[test]
+fn the_namespace_is_an_option_or_in_the_environment() {
+    let refused = |option: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+        command.args(["list", "--backend", "tape:"]).args(option).env("FF_NAMESPACE", "two words");
+        errors(&command.output().expect("ff runs")).contains("two words")
+    };
+    assert!(refused(&[]), "FF_NAMESPACE is ignored");
+    assert!(!refused(&["--namespace", "one"]), "the option takes precedence");
+}
+
+/// So `ff describe` finds the execution of the example.
+#[test]
+fn the_example_of_the_readme_uses_the_default_namespace() {
+    let readme = include_str!("../../README.md");
+    let help = ff(&["list", "--help"]);
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(help.contains("[default: ff]"), "{help}");
+    for call in
+        [r#"connect_with(backend.clone(), "ff")"#, r#"WorkerConfig::new("adder", "adder-1", "ff")"#]
+    {
+        assert!(readme.contains(call), "{call}");
+    }
+}
+
+#[test]
 fn bad_arguments_end_with_2_and_are_named() {
     let long = "x".repeat(65);
     for (arguments, wanted) in [

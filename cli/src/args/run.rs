@@ -18,7 +18,7 @@ pub struct RunArgs {
     /// The namespace of the executions: 1 to 64 printable ASCII characters without spaces. The run
     /// also claims other executions that wait on lane default of this namespace. On a server that
     /// others use, choose an unused namespace.
-    #[arg(long, value_name = "NS", default_value = NAMESPACE)]
+    #[arg(long, value_name = "NS", default_value = NAMESPACE, env = "FF_NAMESPACE")]
     pub namespace: Namespace,
     /// The number of workers in this process. Each runs one execution at a time. The default is the
     /// number of CPU cores, at least 2.
