@@ -71,9 +71,10 @@ pub enum Command {
     /// with these optional fields:
     ///
     ///     priority         0 to 9000, default 0; a higher priority runs first
-    ///     delay_ms         how long to wait before the first attempt
-    ///     timeout_ms       the time limit of an attempt. The command is killed a little earlier:
-    ///                      a tenth of the limit, at most 250 ms
+    ///     delay            how long to wait before the first attempt, for example "30s" or "7d";
+    ///                      or delay_ms, a number of milliseconds
+    ///     timeout          the time limit of an attempt; or timeout_ms. The command is killed a
+    ///                      little earlier: a tenth of the limit, at most 250 ms
     ///     retry            {"max_retries": 3, "backoff": B, "retryable_categories": [...]}, where
     ///                      B is {"fixed": {"delay_ms": 100}} or {"exponential":
     ///                      {"initial_ms": 1000, "multiplier": 2, "max_ms": 60000}}. Jitter

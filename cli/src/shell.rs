@@ -40,6 +40,10 @@ impl ShellJob {
     /// Parses a payload: a JSON object.
     pub fn parse(payload: &[u8]) -> Result<Self, String> {
         let expected = "the payload must have either \"command\" (a string) or \"argv\" (a list)";
+        // Serde takes a list as the fields of an object in their order.
+        if !payload.trim_ascii_start().starts_with(b"{") {
+            return Err(expected.to_owned());
+        }
         let payload: Payload =
             serde_json::from_slice(payload).map_err(|error| format!("{expected}: {error}"))?;
         match (payload.command, payload.argv) {

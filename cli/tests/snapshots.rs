@@ -283,6 +283,10 @@ fn error_messages() {
 {"kind": "mail", "payload": {"command": "true"}}
 {"kind": "shell", "payload": {}}
 {"kind": "shell", "payload": {"command": 7}}
+{"kind": "shell", "payload": ["true"]}
+["shell", {"command": "true"}]
+{"kind": "shell", "payload": {"command": "true"}, "delay_ms": -5}
+{"kind": "shell", "payload": {"command": "true"}, "priority": 9001}
 {"kind": "shell", "payload": {"command": "true"}, "colour": "red"}
 {"kind": "shell", "payload": {"command": "true"}, "lane": "media"}
 {"kind": "shell", "payload": {"command": "true"}, "idempotency_key": "k"}
