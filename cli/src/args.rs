@@ -70,7 +70,9 @@ pub enum Command {
     ///
     /// with these optional fields:
     ///
-    ///     priority         0 to 9000, default 0; a higher priority runs first
+    ///     priority         0 to 9000, default 0. A worker claims the highest priority that it knows
+    ///                      of first, and of those the oldest. It may learn of an execution up to a
+    ///                      second after that is ready. Lanes take turns
     ///     delay            how long to wait before the first attempt, for example "30s" or "7d";
     ///                      or delay_ms, a number of milliseconds
     ///     timeout          the time limit of an attempt; or timeout_ms. The command is killed a
