@@ -10,6 +10,7 @@ use ff_sdk::{Client, Submission};
 use crate::exit::CliError;
 use crate::job_line::{JobLine, Payload};
 use crate::lines::Lines;
+use crate::progress::Progress;
 use crate::shell::ShellJob;
 
 /// An execution to submit.
@@ -31,7 +32,12 @@ const MAX_RECLAIMS: u32 = 1_000;
 
 /// Reads and checks all executions. Every bad line is reported with the file's name and its number.
 /// In a `shared` store they have the usual retention.
-pub fn read(path: &Path, client: &Client, shared: bool) -> Result<Vec<Job>, CliError> {
+pub fn read(
+    path: &Path,
+    client: &Client,
+    shared: bool,
+    progress: &mut Progress,
+) -> Result<Vec<Job>, CliError> {
     let mut policy =
         ExecutionPolicy { max_reclaim_count: MAX_RECLAIMS, ..ExecutionPolicy::default() };
     if !shared {
@@ -39,7 +45,10 @@ pub fn read(path: &Path, client: &Client, shared: bool) -> Result<Vec<Job>, CliE
         policy.retention_ms = DurationMs::new(u64::MAX);
     }
     let mut keys = BTreeMap::new();
-    Lines::open(path)?.parse_all(|line, text| parse(&text, line, client, &policy, &mut keys))
+    Lines::open(path)?.parse_all(|line, text| {
+        progress.advance();
+        parse(&text, line, client, &policy, &mut keys)
+    })
 }
 
 fn parse(

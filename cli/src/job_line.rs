@@ -55,7 +55,7 @@ impl JobLine {
         let mut json = serde_json::Deserializer::from_str(text);
         let line: Self = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let path = error.path().to_string();
-            described(Some(path).filter(|path| path != "."), error.inner())
+            described(Some(path).filter(|path| !path.contains(['?']) && path != "."), error.inner())
         })?;
         json.end().map_err(|error| described(None, &error))?;
         line.check(text)?;
