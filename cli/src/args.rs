@@ -1,5 +1,6 @@
 //! The command line arguments, and the help texts.
 
+mod duration;
 mod list;
 mod operate;
 mod run;
@@ -19,9 +20,7 @@ use crate::doctor::DoctorArgs;
 pub use list::ListArgs;
 pub use operate::{CancelArgs, OperateArgs};
 pub use run::RunArgs;
-pub use secret::{
-    ListSecretsArgs, RotateArgs, SecretArgs, SecretCommand, SecretSource, SecretStoreArgs,
-};
+pub use secret::{ListSecretsArgs, RotateArgs, SecretArgs, SecretCommand, SecretSource};
 pub use signal::{SignalArgs, WaitpointRef};
 pub use store::{ExecutionArgs, StoreArgs, TransientStoreArgs};
 pub use submit::SubmitArgs;
@@ -47,6 +46,10 @@ Examples:
 /// until a worker claims it. If the worker dies, another worker takes over. An execution ends when
 /// it has completed, failed, expired or been cancelled.
 ///
+/// Only ff submit, ff work, ff run, ff bench and ff secret rotate set up an empty database. Other
+/// commands write nothing to it, and fail with exit code 1 because it has no FlowFabric data. ff
+/// doctor reports that it is empty.
+///
 /// To log what the engine does to standard error, set FF_LOG, for example FF_LOG=debug.
 #[derive(Debug, Parser)]
 #[command(name = "ff", version, max_term_width = 100, after_help = EXAMPLES)]
@@ -67,10 +70,13 @@ pub enum Command {
     ///
     /// with these optional fields:
     ///
-    ///     priority         0 to 9000, default 0; a higher priority runs first
-    ///     delay_ms         how long to wait before the first attempt
-    ///     timeout_ms       the time limit of an attempt. The command is ended a little earlier:
-    ///                      a tenth of the limit, at most 250 ms
+    ///     priority         0 to 9000, default 0. A worker claims the highest priority that it knows
+    ///                      of first, and of those the oldest. It may learn of an execution up to a
+    ///                      second after that is ready. Lanes take turns
+    ///     delay            how long to wait before the first attempt, for example "30s" or "7d";
+    ///                      or delay_ms, a number of milliseconds
+    ///     timeout          the time limit of an attempt; or timeout_ms. The command is ended a
+    ///                      little earlier: a tenth of the limit, at most 250 ms
     ///     retry            {"max_retries": 3, "backoff": B, "retryable_categories": [...]}, where
     ///                      B is {"fixed": {"delay_ms": 100}} or {"exponential":
     ///                      {"initial_ms": 1000, "multiplier": 2, "max_ms": 60000}}. Jitter
@@ -104,23 +110,33 @@ pub enum Command {
     ///
     ///     {"kind": "resize", "payload": {"image": 17}, "lane": "media", "requires": ["gpu"]}
     ///
-    /// The payload is any JSON value, or absent. The worker gets it as text. A line can have the
-    /// fields of ff run (see ff run --help) and
+    /// The payload is any JSON value, or absent. The worker gets it byte for byte as it is written
+    /// in the line. A line can have the fields of ff run (see ff run --help) and
     ///
     ///     lane             the lane (a named queue) of this execution, instead of --lane
     ///     requires         the capabilities that a worker needs, a list of tokens
     ///
     /// All lines are checked before the first one is submitted. The command then prints the ID of
-    /// each execution in the order of the input. With --json it prints one object per line:
-    /// {"line": 1, "outcome": "created", "id": "..."}. The outcome is created, duplicate (the
-    /// idempotency_key is known), refused or unanswered. The last two have an "error" instead of an
-    /// "id".
+    /// each execution in the order of the input, or - for a line without one. With --json it prints
+    /// one object per line: {"line": 1, "outcome": "created", "execution_id": "..."}. Each line has
+    /// one of these outcomes; the last three have an "error" instead of an "execution_id":
+    ///
+    ///     created      a new execution
+    ///     duplicate    the idempotency_key is known, with the same content
+    ///     refused      the engine refused the line, for example because the key has other content
+    ///     not_sent     the store did not accept the line, because it is full or away
+    ///     unknown      the store did not answer, and may have created the execution
+    ///
+    /// If the store accepts a line for 10 s neither at the first try nor later, for example because
+    /// its memory is full, the command sends no more lines, prints how many lines had each outcome,
+    /// and ends within another 10 s. --timeout changes this time.
     ///
     /// Submitting a file twice creates its executions twice, except for lines with an
-    /// idempotency_key.
+    /// idempotency_key. With --key-prefix every line has one, so that the rest of a file can be
+    /// submitted by repeating the command.
     ///
-    /// Exit code: 0 if all lines were submitted, 1 if a line was refused or the store does not
-    /// answer within 10 s, 2 for bad usage or input (nothing was submitted).
+    /// Exit code: 0 if all lines were submitted, 1 if a line was not, 2 for bad usage or input
+    /// (nothing was submitted).
     #[command(verbatim_doc_comment)]
     Submit(SubmitArgs),
     /// Run a worker that handles executions with a command in any language
@@ -270,8 +286,8 @@ pub enum Command {
     /// With --json the outcome is an object. The effect of an accepted signal is buffered (kept for
     /// a later suspension), counted or recorded (kept, but not counted):
     ///
-    ///     {"id": "...", "waitpoint_id": "...", "outcome": "accepted", "effect": "counted",
-    ///      "signal_id": "...", "idempotency_key": "..."}
+    ///     {"execution_id": "...", "waitpoint_id": "...", "outcome": "accepted",
+    ///      "effect": "counted", "signal_id": "...", "idempotency_key": "..."}
     ///
     /// Exit code: 0 on success, 1 if the signal is refused (wrong token, closed waitpoint) or the
     /// store does not answer within 10 s, 2 for bad usage.
@@ -370,16 +386,19 @@ pub enum Command {
     Bench(BenchArgs),
     /// Check the health of a store and suggest fixes
     ///
-    /// Checks the server (version, eviction policy, function library, clock), the format and the
-    /// partitions of the store. Then audits the executions of a namespace: it compares the indexes
-    /// of each partition with the records. Since work goes on during the audit, it checks each
-    /// suspicious entry again after 6 s. The command only reads.
+    /// Checks the server (version, eviction policy, function library, clock, and whether it accepts
+    /// writes, with a commit that changes nothing), the format and the partitions of the store.
+    /// Then audits the executions of a namespace: it compares the indexes of each partition with
+    /// the records. Since work goes on during the audit, it checks each suspicious entry again
+    /// after 6 s. The command changes nothing.
     ///
     /// The audit finds records through their index entries. It does not find a record that has
     /// none.
     ///
-    /// Exit code: 0 if there is no problem (warnings do not count), 1 if there is a problem or the
-    /// audit fails, 2 for bad usage or a store that cannot be opened.
+    /// With --json it prints one object, also if the store cannot be reached.
+    ///
+    /// Exit code: 0 if there is no problem (warnings do not count), 1 if there is a problem, the
+    /// store cannot be reached or the audit fails, 2 for bad usage.
     #[command(verbatim_doc_comment)]
     Doctor(DoctorArgs),
 }

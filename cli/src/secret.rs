@@ -6,7 +6,7 @@ use ff_sdk::core::token::{Rotation, SecretInfo};
 use ff_sdk::{FlowFabricAdminClient, RejectionKind, SdkError};
 use serde_json::json;
 
-use crate::args::{ListSecretsArgs, RotateArgs, SecretCommand, SecretSource, SecretStoreArgs};
+use crate::args::{ListSecretsArgs, RotateArgs, SecretCommand, SecretSource};
 use crate::exit::{CliError, print, print_line};
 use crate::operate::rejection;
 use crate::report::{table, time, wire_name};
@@ -28,7 +28,8 @@ pub async fn secret(command: SecretCommand) -> Result<ExitCode, CliError> {
 async fn rotate(args: RotateArgs) -> Result<(), CliError> {
     let RotateArgs { store, kid, source, grace, json } = args;
     let secret = read_secret(&source)?;
-    let admin = admin(&store).await?;
+    let store = backend::open_shared(store.backend.as_deref()).await?;
+    let admin = FlowFabricAdminClient::connect_with(store.backend).await?;
     let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
     let rotated = admin.rotate_waitpoint_secret(kid.as_str(), &secret, grace_ms).await;
     let rotation = rotated.map_err(|error| rotation_error(&error))?;
@@ -73,7 +74,9 @@ fn rotation_error(error: &SdkError) -> CliError {
 }
 
 async fn list(args: ListSecretsArgs) -> Result<(), CliError> {
-    let secrets = admin(&args.store).await?.list_waitpoint_secrets().await?;
+    let store = backend::open_existing(args.store.backend.as_deref()).await?;
+    let admin = FlowFabricAdminClient::connect_with(store.backend).await?;
+    let secrets = admin.list_waitpoint_secrets().await?;
     match args.json {
         true => print_line(json!({"secrets": secrets})),
         false => print(&text(&secrets)),
@@ -91,9 +94,4 @@ fn text(secrets: &[SecretInfo]) -> String {
         table.add_row(vec![secret.kid.to_string(), current.to_owned(), until]);
     }
     format!("{table}\n")
-}
-
-async fn admin(store: &SecretStoreArgs) -> Result<FlowFabricAdminClient, CliError> {
-    let store = backend::open_shared(store.backend.as_deref(), backend::Wait::Briefly).await?;
-    Ok(FlowFabricAdminClient::connect_with(store.backend).await?)
 }

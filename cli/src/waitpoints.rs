@@ -24,7 +24,7 @@ pub async fn waitpoints(args: ExecutionArgs) -> Result<ExitCode, CliError> {
 
 fn object(snapshot: &ExecutionSnapshot) -> String {
     let object = json!({
-        "id": snapshot.execution_id,
+        "execution_id": snapshot.execution_id,
         "state": snapshot.state.public_state,
         "suspension": snapshot.suspension,
         "waitpoints": snapshot.waitpoints,

@@ -18,13 +18,15 @@ pub struct RunArgs {
     /// The namespace of the executions: 1 to 64 printable ASCII characters without spaces. The run
     /// also claims other executions that wait on lane default of this namespace. On a server that
     /// others use, choose an unused namespace.
-    #[arg(long, value_name = "NS", default_value = NAMESPACE)]
+    #[arg(long, value_name = "NS", default_value = NAMESPACE, env = "FF_NAMESPACE")]
     pub namespace: Namespace,
     /// The number of workers in this process. Each runs one execution at a time. The default is the
     /// number of CPU cores, at least 2.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub workers: Option<u32>,
-    /// Write one JSON line per execution to this file, in the order of the input.
+    /// Write one JSON line per line of the input to this file, when its execution ends. Its state is
+    /// completed, failed, cancelled or expired, and its outcome success, failed, cancelled or
+    /// expired, as in ff list --json.
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
     /// Print the summary as one JSON object instead of a table.
