@@ -12,7 +12,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use ff_sdk::{
-    Client, Condition, CountKind, ExecutionId, FlowFabric, HandlerError, IssuedWaitpoint, Payload,
+    BoxError, Client, Condition, CountKind, ExecutionId, FlowFabric, IssuedWaitpoint, Payload,
     RejectionKind, SdkError, Signal, SignalMatcher, SignalOutcome, Signals, State, Submission,
     Suspension, SuspensionReason, TaskContext, TaskOutcome, TimeoutBehaviour, WaitpointToken,
 };
@@ -43,7 +43,7 @@ async fn release(
     approvals: Signals,
     context: TaskContext,
     mail: State<mpsc::UnboundedSender<Mail>>,
-) -> Result<TaskOutcome, HandlerError> {
+) -> Result<TaskOutcome, BoxError> {
     if context.resumption().is_none() {
         println!("  build {version}");
         // Opened before the mail is sent, so that an answer that arrives early is kept.

@@ -15,9 +15,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use ff_sdk::{
-    AttemptIndex, Client, Cursor, ExecutionId, FlowFabric, HandlerError, IssuedWaitpoint,
-    RawPayload, Signal, Signals, State, Submission, Suspension, SuspensionReason, TailItem,
-    TaskContext, TaskOutcome, TimeoutBehaviour,
+    AttemptIndex, BoxError, Client, Cursor, ExecutionId, FlowFabric, IssuedWaitpoint, RawPayload,
+    Signal, Signals, State, Submission, Suspension, SuspensionReason, TailItem, TaskContext,
+    TaskOutcome, TimeoutBehaviour,
 };
 use tokio::sync::mpsc;
 
@@ -30,7 +30,7 @@ struct Order {
 
 const NAMESPACE: &str = "callback";
 
-async fn report(context: &TaskContext, text: &str) -> Result<(), HandlerError> {
+async fn report(context: &TaskContext, text: &str) -> Result<(), BoxError> {
     context.append_frame("progress", text, BTreeMap::new()).await?;
     Ok(())
 }
@@ -41,7 +41,7 @@ async fn encode(
     called_back: Signals,
     context: TaskContext,
     encoder: State<mpsc::UnboundedSender<Order>>,
-) -> Result<TaskOutcome, HandlerError> {
+) -> Result<TaskOutcome, BoxError> {
     let video = String::from_utf8_lossy(&video.unwrap_or_default()).into_owned();
     let Some(answer) = called_back.first() else {
         for percent in [25, 50, 75, 100] {

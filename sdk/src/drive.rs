@@ -1,11 +1,16 @@
 //! The loop between an operation and a backend.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use ff_core::backend::EngineBackend;
 use ff_core::op::{Event, Operation, Step};
 use ff_core::store::{Failure, Reply};
 use ff_core::time::DurationMs;
+use tokio::time::timeout;
 
 use crate::host::HostClock;
+use crate::outage::{Outages, SILENCE};
 
 /// Runs an operation to its end: sends its requests to the backend, and waits when it asks to. A
 /// call that is not answered within [`Operation::reply_within`] is dropped.
@@ -16,6 +21,16 @@ use crate::host::HostClock;
 pub async fn drive<O: Operation>(
     backend: &dyn EngineBackend,
     clock: &HostClock,
+    operation: O,
+) -> O::Output {
+    drive_noting(backend, clock, &Outages::default(), operation).await
+}
+
+/// Runs an operation to its end, as [`drive`], and notes which calls are answered.
+pub(crate) async fn drive_noting<O: Operation>(
+    backend: &dyn EngineBackend,
+    clock: &HostClock,
+    outages: &Outages,
     mut operation: O,
 ) -> O::Output {
     let now = |operation: &O| {
@@ -34,13 +49,18 @@ pub async fn drive<O: Operation>(
             }
             Step::Send(request) => {
                 let number = backend.clock_of(request.partition());
-                let limit = operation.reply_within(clock.now_of(number));
-                let event = match within(limit, backend.call(request)).await {
+                let sent = clock.now_of(number);
+                let limit = operation.reply_within(sent);
+                let is_write = !request.is_read_only();
+                let silent = || outages.failed(number, sent.local, clock, None);
+                let event = match within(limit, backend.call(request), silent).await {
                     Ok(reply) => {
                         clock.observe(number, reply.at);
+                        outages.answered(number, is_write, clock);
                         Event::Reply(reply)
                     }
                     Err(failure) => {
+                        outages.failed(number, sent.local, clock, Some(&failure));
                         tracing::debug!(backend = backend.name(), %failure, "call failed");
                         Event::Failure(failure)
                     }
@@ -51,14 +71,27 @@ pub async fn drive<O: Operation>(
     }
 }
 
-/// Waits for the reply to a call, at most for this time.
+/// Waits for the reply to a call, at most for this time. Calls `silent` if there is none within
+/// [`SILENCE`].
 async fn within(
     limit: Option<DurationMs>,
     call: impl Future<Output = Result<Reply, Failure>>,
+    silent: impl FnOnce(),
 ) -> Result<Reply, Failure> {
-    let Some(limit) = limit else { return call.await };
+    let mut call = pin!(call);
+    let allowed = limit.map_or(Duration::MAX, Duration::from);
+    if let Ok(answer) = timeout(allowed.min(SILENCE), &mut call).await {
+        return answer;
+    }
+    let Some(limit) = limit else {
+        silent();
+        return call.await;
+    };
+    if allowed > SILENCE {
+        silent();
+    }
     let late = |_| Err(Failure::MaybeApplied(format!("no reply within {limit}")));
-    tokio::time::timeout(limit.into(), call).await.unwrap_or_else(late)
+    timeout(allowed.saturating_sub(SILENCE), call).await.unwrap_or_else(late)
 }
 
 #[cfg(test)]

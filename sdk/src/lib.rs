@@ -45,7 +45,9 @@ mod gather;
 mod grants;
 mod host;
 mod journal;
+mod lease_end;
 mod memory;
+mod outage;
 mod output;
 mod process;
 mod runtime;
@@ -124,6 +126,21 @@ pub use ff_core::store_id::StoreId;
 pub use ff_core::tags::Tags;
 pub use ff_core::time::{DurationMs, TimestampMs};
 pub use ff_core::token::{Rotation, SecretInfo, WaitpointToken};
+
+/// The arguments and results of handlers, for programs that use the same names from another crate,
+/// such as `Json` and `State` of axum.
+///
+/// ```
+/// use ff_sdk::extract;
+///
+/// async fn add(extract::Payload((a, b)): extract::Payload<(u64, u64)>) -> extract::Json<u64> {
+///     extract::Json(a + b)
+/// }
+/// # let _ = |runtime: ff_sdk::WorkerRuntime| runtime.handle("add", add);
+/// ```
+pub mod extract {
+    pub use crate::{FromTask, Json, Payload, RawPayload, Signals, State, TaskContext};
+}
 
 /// Compiles and runs the examples of the README.
 #[cfg(doctest)]

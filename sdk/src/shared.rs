@@ -18,9 +18,10 @@ use tokio::time::{Duration, Instant};
 
 use tracing::Instrument;
 
-use crate::drive::drive;
+use crate::drive::{drive, drive_noting};
 use crate::error::SdkError;
 use crate::host::{ClockSource, HostClock, system_entropy};
+use crate::outage::Outages;
 
 /// A connection to a store whose configuration has been checked.
 pub(crate) struct Connection {
@@ -29,6 +30,7 @@ pub(crate) struct Connection {
     pub(crate) partitions: PartitionConfig,
     context: OperationContext,
     entropy: Mutex<Entropy>,
+    pub(crate) outages: Outages,
     /// When the store's configuration was last requested.
     checked_at: Mutex<Instant>,
 }
@@ -67,7 +69,8 @@ impl Connection {
         let found = drive(&*backend, &clock, ensure).await?;
         let (partitions, entropy) = (found.partitions, Mutex::new(entropy));
         let checked_at = Mutex::new(Instant::now());
-        let new = Self { backend, clock, partitions, context, entropy, checked_at };
+        let outages = Outages::default();
+        let new = Self { backend, clock, partitions, context, entropy, outages, checked_at };
         new.check_partitions(wanted)?;
         Ok(new)
     }
@@ -113,7 +116,7 @@ impl Connection {
         operation: O,
     ) -> Result<T, EngineError> {
         self.check_store().await?;
-        drive(&*self.backend, &self.clock, operation).await
+        drive_noting(&*self.backend, &self.clock, &self.outages, operation).await
     }
 
     /// Runs the commands of a partition to their ends, unless the store is lost.
@@ -125,7 +128,8 @@ impl Connection {
         if let Err(lost) = self.check_store().await {
             return operations.iter().map(|_| Err(lost.clone())).collect();
         }
-        drive(&*self.backend, &self.clock, Batch::new(partition, operations)).await
+        let batch = Batch::new(partition, operations);
+        drive_noting(&*self.backend, &self.clock, &self.outages, batch).await
     }
 
     /// Refuses to use a lost store. If the configuration was not read for [`CHECK_INTERVAL`], this

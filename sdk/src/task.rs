@@ -3,10 +3,11 @@
 mod waiting;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use ff_core::agent::ClaimedWork;
+use ff_core::agent::{ClaimedWork, LostReason};
 use ff_core::bounded::truncated;
-use ff_core::error::EngineError;
+use ff_core::error::{EngineError, ErrorClass};
 use ff_core::execution::{
     AttemptKind, Cancel, CancelledBy, Claimed, Complete, Decide, DelayExecution, Fail, FailOutcome,
     FenceParts, MoveToWaitingChildren, Renew, UpdateProgress,
@@ -21,6 +22,7 @@ use ff_core::tags::Tags;
 use ff_core::time::TimestampMs;
 
 use crate::error::SdkError;
+use crate::lease_end::{EndedLease, LeaseEnd, READ_PATIENCE};
 use crate::output::Output;
 use crate::shared::lock;
 use crate::upkeep::{LeaseState, Slots};
@@ -271,6 +273,27 @@ impl ClaimedTask {
     /// Cancel safe.
     pub async fn lease_lost(&self) {
         self.lease.lost().await;
+    }
+
+    /// Determines why the lease was lost.
+    pub(crate) async fn lease_end(&self) -> LeaseEnd {
+        // As long as it takes to read the execution, or to give up.
+        let end = tokio::time::timeout(2 * Duration::from(READ_PATIENCE), self.lease.end());
+        let unknown = |_| LeaseEnd::Lost("the store did not answer".to_owned());
+        end.await.map_or_else(unknown, Clone::clone)
+    }
+
+    /// Determines why a finishing call was refused; `None` if it failed for another reason than the
+    /// end of the lease.
+    pub(crate) async fn refused(&self, error: &SdkError) -> Option<LeaseEnd> {
+        let error = error.engine().filter(|error| error.class() == ErrorClass::Cooperative)?;
+        let ended = EndedLease {
+            execution_id: self.execution_id(),
+            lease_id: self.lease_id(),
+            attempt_id: self.attempt_id(),
+            reason: LostReason::Refused(error.clone()),
+        };
+        Some(ended.explain(&self.owner.slot.state().connection).await)
     }
 
     /// Returns a watch of the lease that does not borrow the task.

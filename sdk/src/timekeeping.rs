@@ -74,7 +74,11 @@ async fn keep_time(connection: Arc<Connection>, mut hints: mpsc::Receiver<Hint>)
                 tracing::error!(%error, "this timekeeper applies no more due timers");
                 return;
             }
-            Err(error) => tracing::warn!(%error, "cannot apply due timers"),
+            // An outage is logged once, by the connection.
+            Err(error) if connection.outages.is_logged() => {
+                tracing::debug!(%error, "cannot apply due timers");
+            }
+            Err(error) => tracing::warn!(%error, "cannot apply due timers; trying again"),
         }
         let found = report.as_ref().map_or(unreadable, |report| report.unreadable);
         if found > unreadable {

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use ff_core::agent::{ClaimedWork, WorkerAgent, WorkerGrant, WorkerProfile};
 use ff_core::backend::{CompletionBackend, EngineBackend};
+use ff_core::capability::Capabilities;
 use ff_core::execution::{
     Claimed, ExecutionSnapshot, SignalOutcome, TakeGranted, TakeOver, TakeResumed, snapshot,
 };
 use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 use ff_core::id::{AttemptId, ExecutionId, ExecutionKind, LaneId, LeaseId, WaitpointId};
+use ff_core::kinds::Kinds;
 use ff_core::op::{Committed, ReadExecution};
 use ff_core::partition::PartitionConfig;
 use ff_core::store::Fetched;
@@ -155,8 +157,13 @@ impl FlowFabricWorker {
         let agent = WorkerAgent::new(profile, connection.entropy());
         let (slots, timekeeper) = (config.max_concurrent_tasks, config.timekeeper);
         let upkeep = Upkeep::start(&process, agent, group, slots, timekeeper);
-        let (worker, instance) = (&config.worker_id, &config.worker_instance_id);
-        tracing::debug!(%worker, %instance, "worker connected");
+        tracing::info!(
+            worker = %config.worker_id,
+            instance = %config.worker_instance_id,
+            namespace = %config.namespace,
+            backend = process.connection.backend.name(),
+            "worker connected"
+        );
         Ok(Self(Arc::new(Inner {
             config,
             completion,
@@ -168,9 +175,28 @@ impl FlowFabricWorker {
 
     /// Serves only those of the configured kinds that are among these, from now on.
     pub(crate) fn serve_only(&self, kinds: impl Iterator<Item = ExecutionKind>) {
-        let kinds = kinds.filter(|kind| self.0.config.kinds.serves(kind)).collect();
+        let kinds: Kinds = kinds.filter(|kind| self.0.config.kinds.serves(kind)).collect();
+        let config = &self.0.config;
+        tracing::info!(
+            worker = %config.worker_id,
+            instance = %config.worker_instance_id,
+            namespace = %config.namespace,
+            lanes = joined(&config.lanes),
+            kinds = match &kinds {
+                Kinds::All => "all".to_owned(),
+                Kinds::Only(kinds) => joined(kinds),
+            },
+            slots = config.max_concurrent_tasks,
+            capabilities = digest(&config.capabilities),
+            "worker started"
+        );
         lock(&self.0.upkeep.state.agent).serve(kinds);
         *lock(&self.0.upkeep.state.group) = self.new_group();
+    }
+
+    /// Whether the store is known to be unavailable, which was logged.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.0.upkeep.state.connection.outages.is_logged()
     }
 
     /// Claims the next execution of the worker's lanes: new, resumed or reclaimed. Returns `None`
@@ -511,7 +537,7 @@ impl FlowFabricWorker {
             how = ?claimed.how,
             "execution claimed"
         );
-        let lease = self.0.upkeep.state.watch(claimed.lease_id);
+        let lease = self.0.upkeep.state.watch(claimed.lease_id, claimed.attempt.id);
         ClaimedTask::new(slot, work, lease)
     }
 }
@@ -523,4 +549,19 @@ impl std::fmt::Debug for FlowFabricWorker {
             .field("worker_instance_id", &self.0.config.worker_instance_id)
             .finish_non_exhaustive()
     }
+}
+
+fn joined<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
+    names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// The number of the capabilities and a digest (FNV-1a), by which an operator can compare workers.
+fn digest(capabilities: &Capabilities) -> String {
+    let count = capabilities.iter().count();
+    if count == 0 {
+        return "none".to_owned();
+    }
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    let hash = capabilities.to_string().bytes().fold(0xcbf2_9ce4_8422_2325, mix);
+    format!("{count} tokens, digest {hash:016x}")
 }

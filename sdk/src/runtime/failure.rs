@@ -22,8 +22,7 @@ const MAX_SOURCES: usize = 64;
 ///
 /// `?` converts an [`SdkError`](crate::SdkError), a [`BoxError`], and the errors of I/O and of
 /// `serde_json`. A handler that uses `?` on other errors returns `Result<_, BoxError>` or an error of
-/// `anyhow` or `eyre`. Your own error type chooses its category with `impl From<MyError> for
-/// HandlerError`.
+/// `anyhow` or `eyre`.
 ///
 /// ```
 /// use ff_sdk::{BoxError, HandlerError, Payload};
@@ -37,6 +36,33 @@ const MAX_SOURCES: usize = 64;
 ///     Ok((1.0 / number).to_string())
 /// }
 /// # let _ = |runtime: ff_sdk::WorkerRuntime| runtime.handle("invert", invert);
+/// ```
+///
+/// Your own error type chooses its category with a conversion:
+///
+/// ```
+/// use ff_sdk::HandlerError;
+///
+/// enum ShopError {
+///     SoldOut,
+///     Busy,
+/// }
+///
+/// impl From<ShopError> for HandlerError {
+///     fn from(error: ShopError) -> Self {
+///         match error {
+///             ShopError::SoldOut => Self::permanent("sold out").with_category("sold_out"),
+///             ShopError::Busy => Self::new("busy", "the shop is busy"),
+///         }
+///     }
+/// }
+///
+/// async fn order() -> Result<(), HandlerError> {
+///     reserve()?;
+///     Ok(())
+/// }
+/// # fn reserve() -> Result<(), ShopError> { Err(if true { ShopError::Busy } else { ShopError::SoldOut }) }
+/// # let _ = |runtime: ff_sdk::WorkerRuntime| runtime.handle("order", order);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandlerError {

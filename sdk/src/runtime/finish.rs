@@ -8,6 +8,7 @@ use ff_core::execution::{
 };
 
 use crate::error::SdkError;
+use crate::lease_end::LeaseEnd;
 use crate::task::ClaimedTask;
 
 use super::failure::HandlerError;
@@ -38,7 +39,7 @@ pub(super) async fn finish(
     let execution = task.execution_id();
     let finished = match ended {
         Ended::LeaseLost => {
-            report.lost.fetch_add(1, Ordering::Relaxed);
+            count(report, &task.lease_end().await);
             return None;
         }
         // The next worker continues the same attempt, with the same signals.
@@ -71,13 +72,27 @@ pub(super) async fn finish(
     // the handler left a clone of its context behind.
     task.stop_renewing();
     match finished {
-        Ok(counter) => counter.fetch_add(1, Ordering::Relaxed),
-        Err(error) => {
-            tracing::warn!(%execution, %error, "cannot finish the task");
-            report.lost.fetch_add(1, Ordering::Relaxed)
-        }
-    };
+        Ok(counter) => drop(counter.fetch_add(1, Ordering::Relaxed)),
+        Err(error) => match task.refused(&error).await {
+            Some(end) => count(report, &end),
+            None => {
+                tracing::warn!(%execution, %error, "cannot finish the task; its lease expires");
+                report.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        },
+    }
     None
+}
+
+/// Counts a lease that ended before its task did.
+fn count(report: &Counters, end: &LeaseEnd) {
+    let counter = match end {
+        LeaseEnd::Cancelled(_) => &report.cancelled,
+        LeaseEnd::AttemptTimeout => &report.timed_out,
+        LeaseEnd::Deadline => &report.expired,
+        LeaseEnd::Lost(_) => &report.lost,
+    };
+    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Fails the attempt of a refused suspension: permanently if the suspension is invalid; with a
@@ -111,9 +126,18 @@ async fn fail<'r>(
     task: &ClaimedTask,
     error: HandlerError,
 ) -> Result<&'r AtomicU64, SdkError> {
-    let (category, permanent) = (error.category(), error.is_permanent());
-    Ok(match task.end_fail(error.reason().to_owned(), category, permanent).await? {
-        FailOutcome::RetryScheduled { .. } => &report.retried,
-        FailOutcome::TerminalFailed => &report.failed,
+    let (category, reason) = (error.category(), error.reason());
+    let outcome = task.end_fail(reason.to_owned(), category, error.is_permanent()).await?;
+    let (execution, kind) = (task.execution_id(), task.execution_kind());
+    Ok(match outcome {
+        FailOutcome::RetryScheduled { delay_until } => {
+            let at = delay_until.get();
+            tracing::info!(%execution, %kind, category, reason, at, "attempt failed; retrying");
+            &report.retried
+        }
+        FailOutcome::TerminalFailed => {
+            tracing::warn!(%execution, %kind, category, reason, "execution failed permanently");
+            &report.failed
+        }
     })
 }

@@ -8,6 +8,7 @@ mod outcome;
 mod report;
 mod run;
 mod signal;
+mod testing;
 mod unwind;
 
 pub use extract::{FromTask, Payload, RawPayload, SharedState, Signals, State, TaskContext};

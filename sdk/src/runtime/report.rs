@@ -13,6 +13,8 @@ pub(super) struct Counters {
     pub(super) failed: AtomicU64,
     pub(super) cancelled: AtomicU64,
     pub(super) retried: AtomicU64,
+    pub(super) timed_out: AtomicU64,
+    pub(super) expired: AtomicU64,
     pub(super) lost: AtomicU64,
     pub(super) given_back: AtomicU64,
     pub(super) suspended: AtomicU64,
@@ -43,11 +45,15 @@ pub struct RuntimeReport {
     pub completed: u64,
     /// Executions that failed permanently.
     pub failed: u64,
-    /// Executions that their handler cancelled.
+    /// Executions that were cancelled, by their handler or by others while it ran.
     pub cancelled: u64,
     /// Attempts that failed and are retried.
     pub retried: u64,
-    /// Tasks whose lease was lost, or whose finishing call failed.
+    /// Attempts that the engine ended since they took longer than their attempt timeout.
+    pub timed_out: u64,
+    /// Executions whose deadline passed while their handler ran.
+    pub expired: u64,
+    /// Tasks whose lease was lost for another reason, or whose finishing call failed.
     pub lost: u64,
     /// Tasks that were released: delayed, waiting for children, or at shutdown.
     pub given_back: u64,
@@ -66,6 +72,8 @@ impl RuntimeReports {
             failed: read(&self.0.failed),
             cancelled: read(&self.0.cancelled),
             retried: read(&self.0.retried),
+            timed_out: read(&self.0.timed_out),
+            expired: read(&self.0.expired),
             lost: read(&self.0.lost),
             given_back: read(&self.0.given_back),
             suspended: read(&self.0.suspended),

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ff_core::id::ExecutionKind;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -58,6 +58,8 @@ pub struct WorkerRuntime {
     states: SharedState,
     shutdown_deadline: Duration,
     report: Arc<Counters>,
+    /// Notified when no handler runs and there is no work.
+    pub(super) idle: Arc<Notify>,
 }
 
 impl std::fmt::Debug for WorkerRuntime {
@@ -88,6 +90,7 @@ impl WorkerRuntime {
             states: SharedState::default(),
             shutdown_deadline: SHUTDOWN_DEADLINE,
             report: Arc::default(),
+            idle: Arc::default(),
         }
     }
 
@@ -164,7 +167,7 @@ impl WorkerRuntime {
     ///
     /// Not cancel safe: running handlers are dropped, and their leases expire.
     pub async fn run_until<T>(self, shutdown: impl Future<Output = T>) -> Result<T, SdkError> {
-        let Self { worker, handlers, states, shutdown_deadline, report } = self;
+        let Self { worker, handlers, states, shutdown_deadline, report, idle } = self;
         for (kind, registered) in &handlers {
             if let Some(state) = registered.handler.missing_state(&states) {
                 return Err(SdkError::MissingState { kind: kind.clone(), state });
@@ -175,7 +178,7 @@ impl WorkerRuntime {
         let (drain, draining) = watch::channel(false);
         let (stop, stopped) = watch::channel(false);
         let states = Arc::new(states);
-        let shared = Arc::new(Shared { handlers, states, report, draining, stopped });
+        let shared = Arc::new(Shared { handlers, states, report, idle, draining, stopped });
         let mut running = JoinSet::new();
         let releasing = (shutdown_deadline / RELEASE_SHARE).min(MAX_RELEASE);
         let handling = shutdown_deadline.saturating_sub(releasing);
@@ -222,6 +225,7 @@ struct Shared {
     handlers: BTreeMap<String, Registered>,
     states: Arc<SharedState>,
     report: Arc<Counters>,
+    idle: Arc<Notify>,
     /// Whether claiming has to stop.
     draining: watch::Receiver<bool>,
     /// Whether running handlers have to be dropped and their leases released.
@@ -251,7 +255,12 @@ async fn claim_and_run(
         }
         let pause = async {
             match claimed {
-                Some(Ok(tasks)) if tasks.is_empty() => worker.wait_for_work().await,
+                Some(Ok(tasks)) if tasks.is_empty() => {
+                    if running.is_empty() {
+                        shared.idle.notify_one();
+                    }
+                    worker.wait_for_work().await;
+                }
                 Some(Ok(tasks)) => {
                     for task in tasks {
                         let span = span_of(&task);
@@ -262,7 +271,12 @@ async fn claim_and_run(
                 None if running.is_empty() => tokio::time::sleep(PAUSE).await,
                 None => drop(tokio::time::timeout(PAUSE, running.join_next()).await),
                 Some(Err(error)) if error.is_retryable() => {
-                    tracing::warn!(%error, "cannot claim executions; trying again in a second");
+                    // An outage is logged once, by the connection.
+                    if worker.is_cut_off() {
+                        tracing::debug!(%error, "cannot claim executions; trying again");
+                    } else {
+                        tracing::warn!(%error, "cannot claim executions; trying again");
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
                 Some(Err(error)) => {

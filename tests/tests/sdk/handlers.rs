@@ -254,3 +254,49 @@ async fn a_handler_that_takes_too_long_fails_its_attempt() {
     let report = reports.report();
     assert_eq!((report.retried, report.failed, report.completed, report.lost), (1, 1, 1, 0));
 }
+
+async fn report(context: TaskContext) -> Result<String, BoxError> {
+    context.update_progress(50, None).await?;
+    Ok(format!("{} {}", context.execution_kind(), context.tags().get("team.name").unwrap_or("")))
+}
+
+/// A handler that needs the context of its task can be called in a test.
+#[tokio::test(start_paused = true)]
+async fn a_handler_can_be_called_with_a_context_for_tests() {
+    let submission = Submission::new("report").lane("books").requires(["gpu"]);
+    let context = TaskContext::for_test(submission.tag("team.name", "media")).await.unwrap();
+    tokio::time::sleep(secs(120)).await;
+    assert!(context.is_lease_healthy());
+    assert_eq!(context.attempt_index().0, 0);
+    assert_eq!(report(context).await.unwrap(), "report media");
+    let delayed = TaskContext::for_test(Submission::new("report").delay(secs(1))).await;
+    assert!(matches!(delayed.unwrap_err(), SdkError::Config { .. }));
+}
+
+/// `run_until_idle` runs all work that there is now, also work that a handler submits, and ends.
+#[tokio::test(start_paused = true)]
+async fn a_runtime_can_run_until_it_is_idle() {
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
+    let submitter = client.clone();
+    let runtime = WorkerRuntime::new(fixture.worker("w").await).state(submitter).handle(
+        "work",
+        |Payload(more): Payload<u32>, client: State<Client>| async move {
+            tokio::time::sleep(secs(7)).await;
+            if more > 0 {
+                client.submit(Submission::new("work").json(&(more - 1))?).await?;
+            }
+            Ok::<_, BoxError>(())
+        },
+    );
+    let reports = runtime.reports();
+    for _ in 0..3 {
+        submit(&client, Submission::new("work").payload("2")).await;
+    }
+    let delayed = submit(&client, Submission::new("work").delay(secs(3_600))).await;
+    runtime.run_until_idle().await.unwrap();
+    assert_eq!(reports.report().completed, 9);
+    assert_eq!(state(&client, &delayed).await, PublicState::Delayed);
+    let idle = WorkerRuntime::new(fixture.worker("idle").await).handle("work", || async {});
+    idle.run_until_idle().await.unwrap();
+}

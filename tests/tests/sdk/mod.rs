@@ -9,6 +9,7 @@ mod errors;
 mod fleet;
 mod handlers;
 mod leases;
+mod logs;
 mod many_signals;
 mod names;
 mod output;
