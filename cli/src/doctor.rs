@@ -39,8 +39,8 @@ pub async fn doctor(args: DoctorArgs) -> Result<ExitCode, CliError> {
     let namespace = args.store.namespace.clone();
     // A store of this command alone is accepted: it shows at least that one can be opened.
     let store = match &args.store.backend {
-        Some(url) => backend::open(url).await,
-        None => backend::open_shared(None).await,
+        Some(url) => backend::open(url, backend::Wait::No).await,
+        None => backend::open_shared(None, backend::Wait::No).await,
     };
     let store = store.map_err(CliError::into_usage)?;
     let failed = |error| CliError::runtime(format!("cannot check the store: {error}"));

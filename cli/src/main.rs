@@ -80,7 +80,7 @@ fn main() -> ExitCode {
             Command::Revoke(args) => operate::revoke(args).await,
         }
     });
-    // Dropping the running tasks kills their commands, so that none outlives this process.
+    // Dropping the running tasks kills their commands.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     result.unwrap_or_else(|error| error.report())
 }

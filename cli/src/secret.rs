@@ -94,6 +94,6 @@ fn text(secrets: &[SecretInfo]) -> String {
 }
 
 async fn admin(store: &SecretStoreArgs) -> Result<FlowFabricAdminClient, CliError> {
-    let store = backend::open_shared(store.backend.as_deref()).await?;
+    let store = backend::open_shared(store.backend.as_deref(), backend::Wait::Briefly).await?;
     Ok(FlowFabricAdminClient::connect_with(store.backend).await?)
 }

@@ -357,7 +357,7 @@ fn a_watch_prints_gaps() {
     let mut watching = store.spawn(&["watch", "--count", "9"]);
     LineReader::stderr(&mut watching).wait_for("watching namespace ff");
     signal(&watching, Signal::SIGTERM);
-    assert_eq!(within(move || watching.wait().expect("ff ends")).code(), Some(130));
+    assert_eq!(within(move || watching.wait().expect("ff ends")).code(), Some(143));
 }
 
 #[test]

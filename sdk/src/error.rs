@@ -29,7 +29,7 @@ pub enum SdkError {
         slots: usize,
     },
     /// The engine rejected the call, or could not carry it out. A store that does not answer is
-    /// [`Unavailable`](EngineError::Unavailable) if nothing was sent,
+    /// [`Unreachable`](EngineError::Unreachable) if nothing was sent,
     /// [`Transport`](EngineError::Transport) if it refused the call, and
     /// [`Timeout`](EngineError::Timeout) if the call may have been applied.
     #[error(transparent)]
@@ -108,9 +108,7 @@ impl SdkError {
             | Self::MissingState { .. }
             | Self::Decode { .. } => false,
             #[cfg(feature = "valkey-default")]
-            Self::Connect(error) => {
-                matches!(error, ff_io_valkey::ConnectError::Unreachable { .. })
-            }
+            Self::Connect(error) => error.is_retryable(),
             Self::WorkerAtCapacity { .. } | Self::Backend { .. } => true,
             Self::Engine(error) => error.class() == ff_core::error::ErrorClass::Retryable,
         }

@@ -32,6 +32,7 @@
 
 mod admin;
 mod audit;
+mod builder;
 mod claims;
 mod client;
 mod config;
@@ -39,6 +40,7 @@ mod connect;
 mod drive;
 mod end_watch;
 mod error;
+mod fabric;
 mod gather;
 mod grants;
 mod host;
@@ -61,13 +63,15 @@ mod worker;
 
 pub use admin::FlowFabricAdminClient;
 pub use audit::{AuditProgress, AuditReport, Auditor};
+pub use builder::WorkerBuilder;
 pub use client::{
     Client, ExecutionResult, History, HistoryEntry, QuarantinePage, Quarantined, Tail, TailItem,
 };
 pub use config::{ClientConfig, WorkerConfig};
-pub use connect::open;
+pub use connect::{StoreOptions, open};
 pub use drive::drive;
 pub use error::SdkError;
+pub use fabric::{Connect, FlowFabric};
 pub use grants::{ReclaimExecutionArgs, ReclaimExecutionOutcome};
 pub use host::{ClockSource, HostClock};
 pub use journal::{JournalBackend, JournalCompletions};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ff_core::agent::{ClaimedWork, WorkerAgent, WorkerGrant, WorkerProfile};
 use ff_core::backend::{CompletionBackend, EngineBackend};
@@ -25,7 +26,6 @@ use crate::grants::{
     GrantArguments, ReclaimExecutionArgs, ReclaimExecutionOutcome, check_grant, check_lane,
     reclaim_rejected,
 };
-#[cfg(feature = "valkey-default")]
 use crate::journal::JournalBackend;
 use crate::process::Process;
 use crate::shared::lock;
@@ -83,7 +83,7 @@ impl FlowFabricWorker {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let mut config = WorkerConfig::new("worker", "worker-1", "demo")?;
-    /// config.backend = "memory:".to_owned(); // Default: a server on this host.
+    /// config.backend = Some("memory:".to_owned());
     /// let worker = FlowFabricWorker::connect(config).await?;
     /// assert!(worker.claim_next().await?.is_none());
     /// # Ok(())
@@ -92,18 +92,21 @@ impl FlowFabricWorker {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Connect`] when the store cannot be used; otherwise as for
-    /// [`FlowFabricWorker::connect_with`].
+    /// [`SdkError::Config`] without a URL, and [`SdkError::Connect`] when the store cannot be used;
+    /// otherwise as for [`FlowFabricWorker::connect_with`].
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
-    #[cfg(feature = "valkey-default")]
     pub async fn connect(config: WorkerConfig) -> Result<Self, SdkError> {
         config.check()?;
-        let backend = crate::connect::open(&config.backend).await?;
+        let Some(url) = &config.backend else {
+            let message = "is not set: set the URL of a store, or use connect_with";
+            return Err(SdkError::config("worker configuration", "backend", message));
+        };
+        let backend = crate::connect::open(url).await?;
         let completions = JournalBackend::new(backend.clone());
-        Self::connect_with(config, backend, Some(Arc::new(completions))).await
+        Self::connect_to(config, backend, Some(Arc::new(completions))).await
     }
 
     /// Connects a worker to a backend, reads the store's partition configuration (or sets up an
@@ -123,6 +126,17 @@ impl FlowFabricWorker {
         backend: Arc<dyn EngineBackend>,
         completion: Option<Arc<dyn CompletionBackend>>,
     ) -> Result<Self, SdkError> {
+        if config.backend.is_some() {
+            tracing::warn!("the configured store URL is not used: a backend was passed");
+        }
+        Self::connect_to(config, backend, completion).await
+    }
+
+    async fn connect_to(
+        config: WorkerConfig,
+        backend: Arc<dyn EngineBackend>,
+        completion: Option<Arc<dyn CompletionBackend>>,
+    ) -> Result<Self, SdkError> {
         config.check()?;
         let process = Process::of(&config, backend).await?;
         let connection = &process.connection;
@@ -134,11 +148,11 @@ impl FlowFabricWorker {
             instance: config.worker_instance_id.clone(),
             capabilities: config.capabilities.clone(),
             slots: config.max_concurrent_tasks,
-            lease_ttl: DurationMs::new(config.lease_ttl_ms),
+            lease_ttl: DurationMs::from(config.lease_ttl),
             context: connection.context().clone(),
             partitions: connection.partitions,
         };
-        let look_every = DurationMs::new(config.claim_poll_interval_ms);
+        let look_every = DurationMs::from(config.claim_poll_interval);
         let group = process.group(&profile, look_every);
         let agent = WorkerAgent::new(profile, connection.entropy());
         let (slots, timekeeper) = (config.max_concurrent_tasks, config.timekeeper);
@@ -186,16 +200,16 @@ impl FlowFabricWorker {
     }
 
     /// Claims the next execution of the worker's lanes: new, resumed or reclaimed. Returns `None`
-    /// when there is no work now. The call includes admission, so the caller needs no grant.
+    /// when there is no work now, or when all slots are taken. The call includes admission, so the
+    /// caller needs no grant.
     ///
     /// # Errors
     ///
-    /// - [`SdkError::WorkerAtCapacity`] when all slots are taken.
-    /// - [`SdkError::Engine`] when the store does not answer. Also with `NewerFormat`, when this
-    ///   program has met a record in a format that it does not know. From then on the program
-    ///   claims nothing and applies no timers; it still renews the leases of its tasks. Upgrade the
-    ///   program. With `StoreLost`, when the store has lost its data since this program connected,
-    ///   which the program notices within 30 s. Restart the program.
+    /// [`SdkError::Engine`] when the store does not answer. Also with `NewerFormat`, when this
+    /// program has met a record in a format that it does not know. From then on the program claims
+    /// nothing and applies no timers; it still renews the leases of its tasks. Upgrade the program.
+    /// With `StoreLost`, when the store has lost its data since this program connected, which the
+    /// program notices within 30 s. Restart the program.
     ///
     /// # Cancel safety
     ///
@@ -206,7 +220,7 @@ impl FlowFabricWorker {
     }
 
     /// Claims up to `count` executions of one partition in one call, but no more than there are
-    /// free slots. Returns an empty vector when there is no work now.
+    /// free slots. Returns an empty vector when there is no work now, or no free slot.
     ///
     /// # Errors
     ///
@@ -216,7 +230,7 @@ impl FlowFabricWorker {
     ///
     /// As for [`FlowFabricWorker::claim_next`].
     pub async fn claim_many(&self, count: usize) -> Result<Vec<ClaimedTask>, SdkError> {
-        let mut slots = self.0.upkeep.take_slots(count)?;
+        let Ok(mut slots) = self.0.upkeep.take_slots(count) else { return Ok(Vec::new()) };
         let state = &self.0.upkeep.state;
         let claimant = lock(&state.agent).profile().claimant(slots.count());
         let (group, is_woken) = (self.group(), self.0.is_woken.swap(false, Ordering::AcqRel));
@@ -241,13 +255,13 @@ impl FlowFabricWorker {
     }
 
     fn new_group(&self) -> Arc<ClaimGroup> {
-        let look_every = DurationMs::new(self.0.config.claim_poll_interval_ms);
+        let look_every = DurationMs::from(self.0.config.claim_poll_interval);
         let profile = lock(&self.0.upkeep.state.agent).profile().clone();
         self.0.process.group(&profile, look_every)
     }
 
     /// Waits until there may be work: until a wake-up reports some, or until it is time to look,
-    /// [`claim_poll_interval_ms`](WorkerConfig::claim_poll_interval_ms) after the last look. Of the
+    /// [`claim_poll_interval`](WorkerConfig::claim_poll_interval) after the last look. Of the
     /// workers of this process that use the same backend and serve the same lanes and kinds, one
     /// looks for all, and the others wait on.
     ///
@@ -275,11 +289,11 @@ impl FlowFabricWorker {
     /// As for [`FlowFabricWorker::claim_next`].
     pub async fn claim_from_grant(
         &self,
-        lane: &LaneId,
+        lane: LaneId,
         grant: ClaimGrant,
     ) -> Result<ClaimedTask, SdkError> {
         let slot = self.0.upkeep.take_slots(1)?;
-        self.take_granted(slot, lane, grant).await
+        self.take_granted(slot, &lane, grant).await
     }
 
     async fn take_granted(
@@ -289,7 +303,7 @@ impl FlowFabricWorker {
         grant: ClaimGrant,
     ) -> Result<ClaimedTask, SdkError> {
         let arguments = GrantArguments::of_claim(&grant, lane);
-        let claim = self.claim(&arguments, self.0.config.lease_ttl_ms)?;
+        let claim = self.claim(&arguments, self.0.config.lease_ttl)?;
         let committed = self.0.upkeep.state.connection.transact(TakeGranted(claim)).await?;
         self.granted(slot, committed).await
     }
@@ -318,7 +332,7 @@ impl FlowFabricWorker {
         grant: ResumeGrant,
     ) -> Result<ClaimedTask, SdkError> {
         let arguments = GrantArguments::of_resume(&grant);
-        let claim = self.claim(&arguments, self.0.config.lease_ttl_ms)?;
+        let claim = self.claim(&arguments, self.0.config.lease_ttl)?;
         let committed = self.0.upkeep.state.connection.transact(TakeResumed(claim)).await?;
         self.granted(slot, committed).await
     }
@@ -349,7 +363,7 @@ impl FlowFabricWorker {
         args: ReclaimExecutionArgs,
     ) -> Result<ReclaimExecutionOutcome, SdkError> {
         let arguments = GrantArguments::of_reclaim(&grant);
-        let ttl = args.lease_ttl_ms.unwrap_or(self.0.config.lease_ttl_ms);
+        let ttl = args.lease_ttl.unwrap_or(self.0.config.lease_ttl);
         let claim = self.claim(&arguments, ttl)?;
         match self.0.upkeep.state.connection.transact(TakeOver(claim)).await {
             Ok(committed) => {
@@ -465,7 +479,7 @@ impl FlowFabricWorker {
     fn claim(
         &self,
         grant: &GrantArguments<'_>,
-        lease_ttl_ms: u64,
+        lease_ttl: Duration,
     ) -> Result<ff_core::execution::Claim, SdkError> {
         let connection = &self.0.upkeep.state.connection;
         check_grant(grant, &self.0.config, connection)?;
@@ -478,7 +492,7 @@ impl FlowFabricWorker {
             instance: self.0.config.worker_instance_id.clone(),
             lease_id: LeaseId::random(&mut entropy),
             attempt_id: AttemptId::random(&mut entropy),
-            lease_ttl: DurationMs::new(lease_ttl_ms),
+            lease_ttl: DurationMs::from(lease_ttl),
         })
     }
 

@@ -5,6 +5,7 @@ use ff_sdk::LaneId;
 use ff_sdk::core::id::{ExecutionKind, WorkerId, WorkerInstanceId};
 
 use super::store::StoreArgs;
+use crate::shell::DEFAULT_GRACE;
 
 /// The arguments of `ff work`.
 #[derive(Debug, Args)]
@@ -33,6 +34,11 @@ pub struct WorkArgs {
     #[arg(long, value_name = "MS", default_value_t = 30_000,
         value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
     pub lease_ttl_ms: u64,
+    /// How long the processes of a command have to end after SIGTERM, in milliseconds. Then they get
+    /// SIGKILL.
+    #[arg(long, value_name = "MS", default_value_t = DEFAULT_GRACE.as_millis() as u64,
+        value_parser = clap::value_parser!(u64).range(..=86_400_000))]
+    pub grace_ms: u64,
     /// The ID of the worker. The default is the host name.
     #[arg(long, value_name = "ID")]
     pub worker: Option<WorkerId>,

@@ -14,9 +14,10 @@ use tokio::time::Instant;
 use crate::shell::ShellJob;
 
 use super::attempt::{self, AttemptOutcome, FinishedAttempt};
-use crate::exit::{CliError, print_line, warn};
+use super::printer::Printer;
+use crate::exit::{CliError, warn};
 use crate::report::printable;
-use crate::shutdown::{Shutdown, requested, waiting_message};
+use crate::shutdown::{Shutdown, requested, stopping_message, waiting_message};
 
 /// With --until-idle, the worker waits for executions that are due within this time.
 const IDLE_HORIZON: Duration = Duration::from_secs(60);
@@ -27,7 +28,7 @@ const WARN_AFTER: Duration = Duration::from_secs(3);
 /// How long a shutdown waits for a claim that was already sent.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// When the loop ends without a shutdown.
+/// When the loop ends without a shutdown, and the time that commands have to end.
 pub struct Limits {
     /// After this number of executions.
     pub max: u64,
@@ -35,6 +36,8 @@ pub struct Limits {
     pub until_idle: bool,
     /// After this time.
     pub timeout: Option<Duration>,
+    /// The time between SIGTERM and SIGKILL for a command that is ended.
+    pub grace: Duration,
 }
 
 /// The output for each finished attempt.
@@ -74,6 +77,17 @@ impl fmt::Display for Counts {
     }
 }
 
+/// How the loop has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Whether its tasks were stopped.
+    pub stopped: bool,
+    /// Whether all outcomes were printed.
+    pub is_printed: bool,
+    /// The number of attempts by outcome.
+    pub counts: Counts,
+}
+
 /// The loop of a worker.
 pub struct WorkLoop {
     worker: FlowFabricWorker,
@@ -81,6 +95,7 @@ pub struct WorkLoop {
     job: Arc<ShellJob>,
     limits: Limits,
     output: Output,
+    printer: Printer,
     shutdown: watch::Receiver<Shutdown>,
     running: JoinSet<FinishedAttempt>,
     claimed: u64,
@@ -107,6 +122,7 @@ impl WorkLoop {
             job: Arc::new(job),
             limits,
             output,
+            printer: Printer::start(),
             shutdown,
             running: JoinSet::new(),
             claimed: 0,
@@ -116,12 +132,12 @@ impl WorkLoop {
         }
     }
 
-    /// Runs until the end, and waits for the running tasks. Returns whether they were stopped, and
-    /// the counts. Fails when this program is too old for the store.
-    pub async fn run(mut self) -> Result<(bool, Counts), CliError> {
+    /// Runs until the end, and waits for the running tasks. Fails when this program is too old for
+    /// the store.
+    pub async fn run(mut self) -> Result<Ended, CliError> {
         loop {
             while let Some(ended) = self.running.try_join_next() {
-                self.finished(ended)?;
+                self.finished(ended).await?;
             }
             if self.is_over() {
                 break;
@@ -148,8 +164,8 @@ impl WorkLoop {
                 }
                 Some(Err(error)) if ends_claiming(&error) => {
                     warn(&format!("ff: this worker claims no more executions: {error}\n"));
-                    let (_, counts) = self.drain().await?;
-                    warn(&format!("ff: {counts}\n"));
+                    let ended = self.drain().await?;
+                    warn(&format!("ff: {}\n", ended.counts));
                     return Err(error.into());
                 }
                 Some(Err(error)) => {
@@ -177,7 +193,10 @@ impl WorkLoop {
             () = over(shutdown, *ends_at) => None,
             () = until => None,
         };
-        ended.map_or(Ok(()), |ended| self.finished(ended))
+        match ended {
+            Some(ended) => self.finished(ended).await,
+            None => Ok(()),
+        }
     }
 
     /// Claims up to `free` tasks. `None` if the loop ended first. Dropping a claim may leave an
@@ -204,14 +223,17 @@ impl WorkLoop {
 
     /// Starts the command for each task, or gives the tasks back if the loop has ended.
     async fn start(&mut self, tasks: Vec<ClaimedTask>) {
+        let mut refused = JoinSet::new();
         for task in tasks {
             if self.is_over() {
-                attempt::refuse(task).await;
+                refused.spawn(attempt::refuse(task));
                 continue;
             }
             self.claimed += 1;
-            self.running.spawn(attempt::run(task, self.job.clone(), self.shutdown.clone()));
+            let (job, grace) = (self.job.clone(), self.limits.grace);
+            self.running.spawn(attempt::run(task, job, grace, self.shutdown.clone()));
         }
+        refused.join_all().await;
     }
 
     async fn is_idle(&mut self) -> bool {
@@ -229,19 +251,35 @@ impl WorkLoop {
     }
 
     /// Waits for the running tasks. Each of them follows a request to stop.
-    async fn drain(mut self) -> Result<(bool, Counts), CliError> {
+    async fn drain(mut self) -> Result<Ended, CliError> {
         if !self.running.is_empty() && *self.shutdown.borrow() == Shutdown::Drain {
             warn(&format!("{}\n", waiting_message(self.running.len() as u64)));
         }
-        while let Some(ended) = self.running.join_next().await {
-            self.finished(ended)?;
+        let mut stops = self.shutdown.clone();
+        let mut stopping = false;
+        loop {
+            let ended = tokio::select! {
+                biased;
+                ended = self.running.join_next() => ended,
+                () = requested(&mut stops, Shutdown::Stop), if !stopping => {
+                    stopping = true;
+                    warn(&format!("{}\n", stopping_message(self.running.len() as u64)));
+                    continue;
+                }
+            };
+            let Some(ended) = ended else { break };
+            self.finished(ended).await?;
         }
-        let stopped = *self.shutdown.borrow() == Shutdown::Stop;
-        Ok((stopped, self.counts))
+        let is_printed = self.printer.finish(self.shutdown.clone()).await;
+        let stopped = *self.shutdown.borrow() >= Shutdown::Stop;
+        Ok(Ended { stopped, is_printed, counts: self.counts })
     }
 
     /// Counts and prints a finished attempt.
-    fn finished(&mut self, ended: Result<FinishedAttempt, JoinError>) -> Result<(), CliError> {
+    async fn finished(
+        &mut self,
+        ended: Result<FinishedAttempt, JoinError>,
+    ) -> Result<(), CliError> {
         let panicked = |error| CliError::runtime(format!("a task stopped unexpectedly: {error}"));
         let finished = ended.map_err(panicked)?;
         *match finished.outcome {
@@ -251,11 +289,13 @@ impl WorkLoop {
             AttemptOutcome::Lost => &mut self.counts.lost,
             AttemptOutcome::GivenBack => &mut self.counts.given_back,
         } += 1;
-        match self.output {
-            Output::Quiet => Ok(()),
-            Output::Lines => print_line(printable(&finished.line())),
-            Output::Json => print_line(json!(finished)),
-        }
+        let line = match self.output {
+            Output::Quiet => return Ok(()),
+            Output::Lines => printable(&finished.line()),
+            Output::Json => json!(finished).to_string(),
+        };
+        self.printer.print(line, self.shutdown.clone()).await;
+        Ok(())
     }
 
     /// Warns that the store does not answer or refuses calls, but not too often.

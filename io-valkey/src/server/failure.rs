@@ -68,6 +68,14 @@ pub(super) fn classify(error: &ServerError, node: &str, only_reads: bool) -> (Fa
     (if maybe { Failure::MaybeApplied(message) } else { Failure::Refused(message) }, remedy)
 }
 
+/// Whether a refusal ends by itself: the server starts, is busy, or has no room at the moment.
+pub(super) fn is_passing(refused: &str) -> bool {
+    const PASSING: [&str; 7] =
+        ["LOADING", "BUSY", "CLUSTERDOWN", "MASTERDOWN", "OOM", "MISCONF", "NOREPLICAS"];
+    // The message begins with the node.
+    refused.split_whitespace().nth(1).is_some_and(|code| PASSING.contains(&code))
+}
+
 /// Classifies an error of the connection on which a call was sent.
 pub(super) fn broken(error: &RedisError, node: &str) -> Failure {
     Failure::MaybeApplied(format!("{node}: {error}"))
@@ -131,6 +139,19 @@ mod tests {
         for (line, remedy) in maybe {
             assert_eq!(classified(&line, false), (false, remedy), "{line}");
             assert_eq!(classified(&line, true), (true, remedy), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_starts_or_has_no_room_is_tried_again() {
+        for (line, passes) in [
+            ("LOADING Valkey is loading the dataset in memory", true),
+            ("OOM command not allowed when used memory > 'maxmemory'.", true),
+            ("NOPERM User x has no permissions to run the 'fcall' command", false),
+            ("ERR Library 'ff' already exists", false),
+            ("", false),
+        ] {
+            assert_eq!(is_passing(&format!("127.0.0.1:6379: {line}")), passes, "{line}");
         }
     }
 }
