@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ff_sdk::core::id::{AttemptIndex, ExecutionKind, LaneId, LeaseEpoch};
-use ff_sdk::{ClaimedTask, ExecutionId, FailOutcome, HandlerError, TimestampMs};
+use ff_sdk::{ClaimedTask, ExecutionId, FailOutcome, TimestampMs};
 use serde::Serialize;
 use tokio::sync::watch;
 
