@@ -8,6 +8,8 @@ mod node;
 mod polls;
 mod target;
 mod topology;
+mod trouble;
 
 pub use backend::ValkeyBackend;
+pub use failure::is_access_refused;
 pub use target::{ConnectError, Target};
