@@ -47,7 +47,6 @@ mod host;
 mod journal;
 mod lease_end;
 mod memory;
-mod outage;
 mod output;
 mod process;
 mod runtime;
