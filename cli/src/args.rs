@@ -50,6 +50,9 @@ Examples:
 /// commands write nothing to it, and fail with exit code 1 because it has no FlowFabric data. ff
 /// doctor reports that it is empty.
 ///
+/// On a terminal, tables have its width: a narrow one shows fewer columns. States are coloured unless
+/// NO_COLOR is set.
+///
 /// To log what the engine does to standard error, set FF_LOG, for example FF_LOG=debug.
 #[derive(Debug, Parser)]
 #[command(name = "ff", version, max_term_width = 100, after_help = EXAMPLES)]

@@ -12,6 +12,7 @@ use crate::backend;
 use crate::cursor::PageCursor;
 use crate::exit::{CliError, Stdout, warn};
 use crate::report::{counted, printable, table, time};
+use crate::terminal::fitted;
 
 /// Runs the command.
 pub async fn list(args: ListArgs) -> Result<ExitCode, CliError> {
@@ -99,7 +100,11 @@ impl Page {
         }
         let mut table = table(header);
         table.add_rows(rows);
-        format!("{table}\n")
+        // A long kind is cut.
+        for row in table.row_iter_mut() {
+            row.max_height(1);
+        }
+        fitted(table)
     }
 }
 

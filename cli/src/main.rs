@@ -28,6 +28,7 @@ mod shutdown;
 mod signal;
 mod submit;
 mod tail;
+mod terminal;
 mod timeline;
 mod waitpoints;
 mod watch;
