@@ -156,7 +156,7 @@ pub enum Command {
     /// Ctrl-C, SIGTERM or SIGHUP shuts down: the worker claims no more and waits for the running
     /// commands. A second one kills them and gives their executions back for other workers.
     ///
-    /// Exit code: 0 after a shutdown, --until-idle, --max or --timeout-ms, even if executions
+    /// Exit code: 0 after a shutdown, --until-idle, --max or --timeout, even if executions
     /// failed; 1 if the store cannot be used; 2 for bad usage; 130 after a second signal.
     #[command(verbatim_doc_comment)]
     Work(WorkArgs),

@@ -155,7 +155,7 @@ fn a_revoked_lease_ends_the_command_and_another_takes_over() {
     let id = store.submit_one(json!({"kind": "k"}));
     // The first attempt never ends, the next one does.
     let command = format!("echo $$ > {}; [ $FF_ATTEMPT_INDEX != 0 ] || sleep 1000", up.0.display());
-    let exec = ["work", "--exec", &command, "--lease-ttl-ms", "1000", "--max", "2", "--json"];
+    let exec = ["work", "--exec", &command, "--lease-ttl", "1s", "--max", "2", "--json"];
     let exec = [&exec[..], &["--slots", "1"]].concat();
     let worker = store.spawn(&exec);
     up.line();
@@ -177,7 +177,7 @@ fn another_worker_takes_over_from_a_killed_one() {
     let up = Pipe::new(&directory, "up");
     let id = store.submit_one(json!({"kind": "k"}));
     let command = format!("echo up > {}; sleep 1000", up.0.display());
-    let exec = ["work", "--exec", &command, "--lease-ttl-ms", "1000"];
+    let exec = ["work", "--exec", &command, "--lease-ttl", "1s"];
     let mut killed = store.spawn(&exec);
     up.line();
     signal(&killed, Signal::SIGKILL);
