@@ -1,6 +1,7 @@
 //! The command line arguments, and the help texts.
 
 mod duration;
+mod generate;
 mod list;
 mod operate;
 mod run;
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand};
 use crate::bench::BenchArgs;
 use crate::doctor::DoctorArgs;
 
+pub use generate::{CompletionsArgs, ManArgs};
 pub use list::ListArgs;
 pub use operate::{CancelArgs, OperateArgs};
 pub use run::RunArgs;
@@ -166,7 +168,7 @@ pub enum Command {
     ///
     /// Exit code: 0 on success, 1 if there is no such execution or the store does not answer within
     /// 10 s, 2 for bad usage.
-    #[command(verbatim_doc_comment)]
+    #[command(verbatim_doc_comment, visible_alias = "get")]
     Describe(ExecutionArgs),
     /// List executions, one page at a time
     ///
@@ -175,7 +177,7 @@ pub enum Command {
     /// page. With --json the cursor is in a last line {"next": "CURSOR"}.
     ///
     /// Exit code: 0 on success, 1 if the store does not answer within 10 s, 2 for bad usage.
-    #[command(verbatim_doc_comment)]
+    #[command(verbatim_doc_comment, visible_alias = "ls")]
     List(ListArgs),
     /// Show the attempts and events of an execution
     ///
@@ -247,7 +249,7 @@ pub enum Command {
     ///
     /// Exit code: 0 when the output is closed or the command ends as requested, 1 if there is no
     /// such execution or the store does not answer within 10 s at the start, 2 for bad usage.
-    #[command(verbatim_doc_comment)]
+    #[command(verbatim_doc_comment, visible_alias = "logs")]
     Tail(TailArgs),
     /// Show what a suspended execution waits for
     ///
@@ -310,7 +312,7 @@ pub enum Command {
     ///
     /// Exit code: 0 on success, 1 if the execution does not exist, has not ended or has reached its
     /// limit of replays, or the store does not answer within 10 s, 2 for bad usage.
-    #[command(verbatim_doc_comment)]
+    #[command(verbatim_doc_comment, visible_alias = "retry")]
     Replay(OperateArgs),
     /// Revoke a worker's lease so that another worker takes over immediately
     ///
@@ -394,4 +396,17 @@ pub enum Command {
     /// store cannot be reached or the audit fails, 2 for bad usage.
     #[command(verbatim_doc_comment)]
     Doctor(DoctorArgs),
+    /// Print the completions of a shell
+    ///
+    ///     ff completions bash > ~/.local/share/bash-completion/completions/ff
+    ///     ff completions zsh > "${fpath[1]}/_ff"
+    ///     ff completions fish > ~/.config/fish/completions/ff.fish
+    #[command(verbatim_doc_comment)]
+    Completions(CompletionsArgs),
+    /// Print the manual page of ff, or write those of all commands to a folder
+    ///
+    ///     ff man | man -l -
+    ///     ff man --dir ~/.local/share/man/man1
+    #[command(verbatim_doc_comment)]
+    Man(ManArgs),
 }

@@ -9,6 +9,7 @@ mod cursor_file;
 mod describe;
 mod doctor;
 mod exit;
+mod generate;
 mod history;
 mod input;
 mod job_line;
@@ -82,6 +83,8 @@ fn main() -> ExitCode {
             Command::Cancel(args) => operate::cancel(args).await,
             Command::Replay(args) => operate::replay(args).await,
             Command::Revoke(args) => operate::revoke(args).await,
+            Command::Completions(args) => generate::completions(&args),
+            Command::Man(args) => generate::man(&args),
         }
     });
     // Dropping the running tasks kills their commands, so that none outlives this process.
