@@ -4,6 +4,7 @@ mod duration;
 mod generate;
 mod list;
 mod operate;
+mod result;
 mod run;
 mod secret;
 mod signal;
@@ -21,6 +22,7 @@ use crate::doctor::DoctorArgs;
 pub use generate::{CompletionsArgs, ManArgs};
 pub use list::ListArgs;
 pub use operate::{CancelArgs, OperateArgs};
+pub use result::ResultArgs;
 pub use run::RunArgs;
 pub use secret::{ListSecretsArgs, RotateArgs, SecretArgs, SecretCommand, SecretSource};
 pub use signal::{SignalArgs, WaitpointRef};
@@ -36,6 +38,7 @@ Examples:
   ff run jobs.jsonl --backend valkey:     the same on a private server, started for this command
   export FF_BACKEND=valkey://127.0.0.1:6379
   ff submit jobs.jsonl                    submit the jobs to a server
+  ff submit --kind K --payload JSON       submit one execution, with --wait for its result
   ff work --exec ./resize.sh              run them, on this machine or on others
   ff list                                 list the executions
   ff tail ID                              follow the output of an execution
@@ -117,6 +120,10 @@ pub enum Command {
     ///     lane             the lane (a named queue) of this execution, instead of --lane
     ///     requires         the capabilities that a worker needs, a list of tokens
     ///
+    /// Without a file, --kind submits one execution:
+    ///
+    ///     ff submit --kind resize --payload '{"image": 17}' --wait
+    ///
     /// All lines are checked before the first one is submitted. The command then prints the ID of
     /// each execution in the order of the input, or - for a line without one. With --json it prints
     /// one object per line: {"line": 1, "outcome": "created", "execution_id": "..."}. Each line has
@@ -170,6 +177,21 @@ pub enum Command {
     /// 10 s, 2 for bad usage.
     #[command(verbatim_doc_comment, visible_alias = "get")]
     Describe(ExecutionArgs),
+    /// Wait until an execution ends, and print its result
+    ///
+    /// The result is printed as it is, without a line end. With --json it prints an object:
+    ///
+    ///     {"execution_id": "...", "kind": "...", "state": "completed", "outcome": "success",
+    ///      "attempts": 1, "retries": 0, "reclaims": 0, "created_at": 1764000000000,
+    ///      "ended_at": 1764000000100, "result": "..."}
+    ///
+    /// A result that is not text is in result_hex. An execution that failed has a failure.
+    ///
+    /// Exit code: 0 if the execution completed, 1 if it failed, expired or was cancelled, if there
+    /// is no such execution, it has not ended within --timeout or the store does not answer, 2 for
+    /// bad usage.
+    #[command(verbatim_doc_comment)]
+    Result(ResultArgs),
     /// List executions, one page at a time
     ///
     /// The list is ordered by partition of the store, and by creation time within a partition. If

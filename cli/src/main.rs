@@ -21,6 +21,7 @@ mod pool;
 mod private_server;
 mod progress;
 mod report;
+mod result;
 mod results;
 mod run;
 mod secret;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
             Command::Submit(args) => submit::submit(args).await,
             Command::Work(args) => work::work(args).await,
             Command::Describe(args) => describe::describe(args).await,
+            Command::Result(args) => result::result(args).await,
             Command::List(args) => list::list(args).await,
             Command::History(args) => history::history(args).await,
             Command::Watch(args) => watch::watch(args).await,

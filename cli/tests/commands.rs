@@ -24,6 +24,8 @@ fn commands_on_a_shared_store_say_how_to_give_its_url() {
         &["work", "--exec", "true"],
         &["describe", ID],
         &["list"],
+        &["result", ID],
+        &["submit", "--kind", "k"],
         &["history", ID],
         &["watch"],
         &["tail", ID],

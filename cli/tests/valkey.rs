@@ -99,6 +99,7 @@ fn commands_on_an_empty_database_write_nothing_and_say_that_it_is_empty() {
         &["list", "--quarantined"],
         &["describe", MISSING],
         &["history", MISSING],
+        &["result", MISSING],
         &["watch"],
         &["tail", MISSING],
         &["waitpoints", MISSING],
