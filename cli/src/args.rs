@@ -194,9 +194,16 @@ pub enum Command {
     Result(ResultArgs),
     /// List executions, one page at a time
     ///
-    /// The list is ordered by partition of the store, and by creation time within a partition. If
-    /// there are more executions, the page ends with a cursor. Give it to --after to print the next
-    /// page. With --json the cursor is in a last line {"next": "CURSOR"}.
+    ///     ff list --state failed --tag team.name=media
+    ///     ff list --since 1h
+    ///
+    /// The list is ordered by partition of the store, and by creation time within a partition,
+    /// because the store has no order over all partitions. If there are more executions, the page
+    /// ends with a cursor. Give it to --after to print the next page. With --json the cursor is in
+    /// a last line {"next": "CURSOR"}.
+    ///
+    /// With --since the newest execution comes first, after all of them were read. There is one
+    /// page, which has no cursor: --limit and --all choose its length.
     ///
     /// Exit code: 0 on success, 1 if the store does not answer within 10 s, 2 for bad usage.
     #[command(verbatim_doc_comment, visible_alias = "ls")]

@@ -84,6 +84,17 @@ fn lists_are_filtered_and_paged_and_end_with_their_reader() {
     assert_eq!(count(&["--quarantined"]), 0);
     assert_eq!(count(&["--namespace", "else", "--lane", "other"]), 1);
 
+    let tagged = json!({"kind": "k2", "tags": {"team.name": "media", "team.size": "2"}});
+    let id = store.submit_one(tagged);
+    let media = ["--tag", "team.name=media"];
+    assert_eq!((count(&media), count(&["--tag", "team.name=other"])), (1, 0));
+    assert_eq!(count(&[&media[..], &["--tag", "team.size=3"]].concat()), 0);
+    let one = objects(&store.out(&["list", "--json", "--limit", "1", media[0], media[1]]));
+    assert_eq!(one[0]["execution_id"], json!(id), "pages of other executions are skipped");
+    assert_eq!(count(&["--since", "1h"]), 24);
+    let newest = objects(&store.out(&["list", "--since", "1h", "--limit", "3", "--json"]));
+    assert_eq!((newest.len(), &newest[0]["execution_id"]), (3, &json!(id)), "{newest:?}");
+
     let mut child = store.spawn(&["list", "--all", "--limit", "1"]);
     drop(child.stdout.take());
     let status = within(move || child.wait().expect("ff ends"));
