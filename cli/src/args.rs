@@ -1,8 +1,10 @@
 //! The command line arguments, and the help texts.
 
 mod duration;
+mod generate;
 mod list;
 mod operate;
+mod result;
 mod run;
 mod secret;
 mod signal;
@@ -17,8 +19,10 @@ use clap::{Parser, Subcommand};
 use crate::bench::BenchArgs;
 use crate::doctor::DoctorArgs;
 
+pub use generate::{CompletionsArgs, ManArgs};
 pub use list::ListArgs;
 pub use operate::{CancelArgs, OperateArgs};
+pub use result::ResultArgs;
 pub use run::RunArgs;
 pub use secret::{ListSecretsArgs, RotateArgs, SecretArgs, SecretCommand, SecretSource};
 pub use signal::{SignalArgs, WaitpointRef};
@@ -34,6 +38,7 @@ Examples:
   ff run jobs.jsonl --backend valkey:     the same on a private server, started for this command
   export FF_BACKEND=valkey://127.0.0.1:6379
   ff submit jobs.jsonl                    submit the jobs to a server
+  ff submit --kind K --payload JSON       submit one execution, with --wait for its result
   ff work --exec ./resize.sh              run them, on this machine or on others
   ff list                                 list the executions
   ff tail ID                              follow the output of an execution
@@ -49,6 +54,9 @@ Examples:
 /// Only ff submit, ff work, ff run, ff bench and ff secret rotate set up an empty database. Other
 /// commands write nothing to it, and fail with exit code 1 because it has no FlowFabric data. ff
 /// doctor reports that it is empty.
+///
+/// On a terminal, tables have its width: a narrow one shows fewer columns. States are coloured unless
+/// NO_COLOR is set.
 ///
 /// To log to standard error what the engine does, set FF_LOG or RUST_LOG, for example FF_LOG=debug.
 /// ff work logs at info unless they are set.
@@ -117,6 +125,10 @@ pub enum Command {
     ///     lane             the lane (a named queue) of this execution, instead of --lane
     ///     requires         the capabilities that a worker needs, a list of tokens
     ///
+    /// Without a file, --kind submits one execution:
+    ///
+    ///     ff submit --kind resize --payload '{"image": 17}' --wait
+    ///
     /// All lines are checked before the first one is submitted. The command then prints the ID of
     /// each execution in the order of the input, or - for a line without one. With --json it prints
     /// one object per line: {"line": 1, "outcome": "created", "execution_id": "..."}. Each line has
@@ -163,10 +175,10 @@ pub enum Command {
     /// commands. A second one ends them and gives their executions back for other workers. Then the
     /// worker waits at most 1 s for the store. A third one kills them.
     ///
-    /// Exit code: 0 after a shutdown, --until-idle, --max or --timeout-ms, even if executions
-    /// failed; 1 if the store cannot be used or an outcome could not be printed; 2 for bad usage;
-    /// after a second signal 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP. A signal that
-    /// is ignored at the start, as with nohup, stays ignored.
+    /// Exit code: 0 after a shutdown, --until-idle, --max or --timeout, even if executions failed;
+    /// 1 if the store cannot be used or an outcome could not be printed; 2 for bad usage; after a
+    /// second signal 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP. A signal that is
+    /// ignored at the start, as with nohup, stays ignored.
     #[command(verbatim_doc_comment)]
     Work(WorkArgs),
     /// Show an execution: its state, lease, payload, result and more
@@ -175,16 +187,38 @@ pub enum Command {
     ///
     /// Exit code: 0 on success, 1 if there is no such execution or the store does not answer within
     /// 10 s, 2 for bad usage.
-    #[command(verbatim_doc_comment)]
+    #[command(verbatim_doc_comment, visible_alias = "get")]
     Describe(ExecutionArgs),
+    /// Wait until an execution ends, and print its result
+    ///
+    /// The result is printed as it is, without a line end. With --json it prints an object:
+    ///
+    ///     {"execution_id": "...", "kind": "...", "state": "completed", "outcome": "success",
+    ///      "attempts": 1, "retries": 0, "reclaims": 0, "created_at": 1764000000000,
+    ///      "ended_at": 1764000000100, "result": "..."}
+    ///
+    /// A result that is not text is in result_hex. An execution that failed has a failure.
+    ///
+    /// Exit code: 0 if the execution completed, 1 if it failed, expired or was cancelled, if there
+    /// is no such execution, it has not ended within --timeout or the store does not answer, 2 for
+    /// bad usage.
+    #[command(verbatim_doc_comment)]
+    Result(ResultArgs),
     /// List executions, one page at a time
     ///
-    /// The list is ordered by partition of the store, and by creation time within a partition. If
-    /// there are more executions, the page ends with a cursor. Give it to --after to print the next
-    /// page. With --json the cursor is in a last line {"next": "CURSOR"}.
+    ///     ff list --state failed --tag team.name=media
+    ///     ff list --since 1h
+    ///
+    /// The list is ordered by partition of the store, and by creation time within a partition,
+    /// because the store has no order over all partitions. If there are more executions, the page
+    /// ends with a cursor. Give it to --after to print the next page. With --json the cursor is in
+    /// a last line {"next": "CURSOR"}.
+    ///
+    /// With --since the newest execution comes first, after all of them were read. There is one
+    /// page, which has no cursor: --limit and --all choose its length.
     ///
     /// Exit code: 0 on success, 1 if the store does not answer within 10 s, 2 for bad usage.
-    #[command(verbatim_doc_comment)]
+    #[command(verbatim_doc_comment, visible_alias = "ls")]
     List(ListArgs),
     /// Show the attempts and events of an execution
     ///
@@ -256,7 +290,7 @@ pub enum Command {
     ///
     /// Exit code: 0 when the output is closed or the command ends as requested, 1 if there is no
     /// such execution or the store does not answer within 10 s at the start, 2 for bad usage.
-    #[command(verbatim_doc_comment)]
+    #[command(verbatim_doc_comment, visible_alias = "logs")]
     Tail(TailArgs),
     /// Show what a suspended execution waits for
     ///
@@ -319,7 +353,7 @@ pub enum Command {
     ///
     /// Exit code: 0 on success, 1 if the execution does not exist, has not ended or has reached its
     /// limit of replays, or the store does not answer within 10 s, 2 for bad usage.
-    #[command(verbatim_doc_comment)]
+    #[command(verbatim_doc_comment, visible_alias = "retry")]
     Replay(OperateArgs),
     /// Revoke a worker's lease so that another worker takes over immediately
     ///
@@ -403,4 +437,17 @@ pub enum Command {
     /// store cannot be reached or the audit fails, 2 for bad usage.
     #[command(verbatim_doc_comment)]
     Doctor(DoctorArgs),
+    /// Print the completions of a shell
+    ///
+    ///     ff completions bash > ~/.local/share/bash-completion/completions/ff
+    ///     ff completions zsh > "${fpath[1]}/_ff"
+    ///     ff completions fish > ~/.config/fish/completions/ff.fish
+    #[command(verbatim_doc_comment)]
+    Completions(CompletionsArgs),
+    /// Print the manual page of ff, or write those of all commands to a folder
+    ///
+    ///     ff man | man -l -
+    ///     ff man --dir ~/.local/share/man/man1
+    #[command(verbatim_doc_comment)]
+    Man(ManArgs),
 }

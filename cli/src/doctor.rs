@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::args::StoreArgs;
 use crate::exit::{CliError, FAILED, print_line};
 use crate::report::{counted, wire_name};
-use crate::{backend, progress};
+use crate::{backend, progress, terminal};
 
 /// The arguments of `ff doctor`.
 #[derive(Debug, Args)]
@@ -101,9 +101,7 @@ async fn audit(
 fn table(findings: &[Finding]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    if table.width().is_none() {
-        table.set_width(WIDTH);
-    }
+    table.set_width(terminal::width().unwrap_or(WIDTH));
     table.set_header(vec!["level", "check", "finding", "advice"]);
     for finding in findings {
         let advice = finding.advice.clone().unwrap_or_default();

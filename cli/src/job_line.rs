@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ff_sdk::Submission;
+use ff_sdk::core::id::ExecutionKind;
 use ff_sdk::core::policy::{ExecutionPolicy, Priority, RetryPolicy};
 use serde::{Deserialize, Deserializer};
+use serde_json::json;
 use serde_json::value::RawValue;
 
 /// An execution as a line of the input describes it.
@@ -44,6 +46,23 @@ pub struct JobLine {
 }
 
 impl JobLine {
+    /// The line of one execution. The payload is JSON.
+    pub fn new(
+        kind: &ExecutionKind,
+        payload: Option<&str>,
+        idempotency_key: Option<&str>,
+    ) -> Result<Self, String> {
+        let mut line = Self::parse(&json!({ "kind": kind }).to_string())?;
+        line.idempotency_key = idempotency_key.map(str::to_owned);
+        if let Some(payload) = payload {
+            let parsed = serde_json::from_str(payload).map_err(|error| {
+                format!("this is not JSON, in which text has quotes ('\"text\"'): {error}")
+            })?;
+            line.payload = Some(Payload(parsed));
+        }
+        Ok(line)
+    }
+
     /// Parses a line.
     pub fn parse(text: &str) -> Result<Self, String> {
         // Serde takes a list as the fields of an object in their order.
@@ -190,7 +209,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     #[test]
     fn a_payload_is_kept_as_it_was_written() {

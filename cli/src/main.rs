@@ -9,6 +9,7 @@ mod cursor_file;
 mod describe;
 mod doctor;
 mod exit;
+mod generate;
 mod history;
 mod input;
 mod job_line;
@@ -20,6 +21,7 @@ mod pool;
 mod private_server;
 mod progress;
 mod report;
+mod result;
 mod results;
 mod run;
 mod secret;
@@ -28,6 +30,7 @@ mod shutdown;
 mod signal;
 mod submit;
 mod tail;
+mod terminal;
 mod timeline;
 mod waitpoints;
 mod watch;
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
             Command::Submit(args) => submit::submit(args).await,
             Command::Work(args) => work::work(args).await,
             Command::Describe(args) => describe::describe(args).await,
+            Command::Result(args) => result::result(args).await,
             Command::List(args) => list::list(args).await,
             Command::History(args) => history::history(args).await,
             Command::Watch(args) => watch::watch(args).await,
@@ -85,6 +89,8 @@ fn main() -> ExitCode {
             Command::Cancel(args) => operate::cancel(args).await,
             Command::Replay(args) => operate::replay(args).await,
             Command::Revoke(args) => operate::revoke(args).await,
+            Command::Completions(args) => generate::completions(&args),
+            Command::Man(args) => generate::man(&args),
         }
     });
     // Dropping the running tasks kills their commands.

@@ -3,12 +3,13 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use comfy_table::presets::{NOTHING, UTF8_FULL_CONDENSED};
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, ContentArrangement, Table};
 use ff_sdk::core::time::TimestampMs;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::results::JobResult;
+use crate::terminal::{fitted, width};
 
 /// The most executions that are listed one by one. A longer run is summed up by state.
 const MAX_ROWS: usize = 40;
@@ -70,9 +71,9 @@ impl Summary<'_> {
     pub fn text(&self) -> String {
         let mut text = String::new();
         if self.results.len() <= MAX_ROWS {
-            text.push_str(&self.rows().to_string());
+            text.push_str(fitted(self.rows()).trim_end());
         } else {
-            text.push_str(&self.states().to_string());
+            text.push_str(fitted(self.states()).trim_end());
             let failed = || self.results.iter().filter(|result| result.failure.is_some());
             for result in failed().take(MAX_FAILURES) {
                 let reason = first_line(result);
@@ -162,6 +163,9 @@ pub fn name_value_table(rows: Vec<(&str, String)>) -> String {
     table.load_style(NOTHING);
     for (name, value) in rows {
         table.add_row(vec![name.to_owned(), printable(&value)]);
+    }
+    if let Some(width) = width() {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
     format!("{}\n", table.trim_fmt())
 }

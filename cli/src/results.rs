@@ -19,7 +19,8 @@ use crate::exit::CliError;
 /// The result of one execution, a line of the results file.
 #[derive(Clone, Debug, Serialize)]
 pub struct JobResult {
-    /// The line in the input.
+    /// The line in the input; 0 if there is none.
+    #[serde(skip_serializing_if = "is_zero")]
     pub line: usize,
     /// The ID of the execution.
     #[serde(rename = "execution_id")]
@@ -51,6 +52,10 @@ pub struct JobResult {
     pub failure: Option<WorkFailure>,
 }
 
+fn is_zero(line: &usize) -> bool {
+    *line == 0
+}
+
 impl JobResult {
     /// Whether the execution completed.
     pub fn is_completed(&self) -> bool {
@@ -64,7 +69,7 @@ impl JobResult {
 }
 
 /// Reads the result of an execution, for line 0. `None` if the execution does not exist.
-async fn read(client: Client, id: ExecutionId) -> Result<Option<JobResult>, SdkError> {
+pub async fn read(client: Client, id: ExecutionId) -> Result<Option<JobResult>, SdkError> {
     let Some(snapshot) = client.describe(&id).await? else { return Ok(None) };
     let bytes = client.value(&id, ValueKind::Result).await?;
     let (result, result_hex) = text_or_hex(bytes.as_deref());

@@ -11,6 +11,7 @@ use crate::exit::{CliError, print, print_line};
 use crate::operate::rejection;
 use crate::report::{table, time, wire_name};
 use crate::results::hex;
+use crate::terminal::fitted;
 use crate::{backend, confidential};
 
 /// The number of bytes of a generated secret.
@@ -93,5 +94,5 @@ fn text(secrets: &[SecretInfo]) -> String {
         let until = secret.good_until.map_or_else(|| "the next rotation".to_owned(), time);
         table.add_row(vec![secret.kid.to_string(), current.to_owned(), until]);
     }
-    format!("{table}\n")
+    fitted(table)
 }

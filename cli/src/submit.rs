@@ -2,20 +2,22 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::ExitCode;
 
 use ff_sdk::core::error::ErrorClass;
+use ff_sdk::core::id::ExecutionKind;
 use ff_sdk::core::policy::ExecutionPolicy;
 use ff_sdk::{Client, CreateOutcome, EngineError, ExecutionId, SdkError, Submission};
 use serde_json::json;
 
 use crate::args::SubmitArgs;
-use crate::backend;
 use crate::exit::{CliError, FAILED, print, warn};
 use crate::job_line::JobLine;
 use crate::lines::Lines;
 use crate::progress::Submitting;
 use crate::report::counted;
+use crate::{backend, result};
 
 /// The most submissions in one call.
 const CHUNK: usize = 1_000;
@@ -24,22 +26,59 @@ const CHUNK_BYTES: usize = 8 << 20;
 
 /// Runs the command.
 pub async fn submit(args: SubmitArgs) -> Result<ExitCode, CliError> {
-    // A missing file is reported without a store.
-    let mut lines = Lines::open(&args.file)?;
+    match (&args.file, &args.kind) {
+        (None, Some(kind)) => submit_one(&args, kind).await,
+        (file, _) => submit_file(&args, file.as_deref().unwrap_or(Path::new("-"))).await,
+    }
+}
+
+/// Submits the execution of `--kind`.
+async fn submit_one(args: &SubmitArgs, kind: &ExecutionKind) -> Result<ExitCode, CliError> {
+    let usage = |problem: String| CliError::usage(format!("--payload: {problem}"));
+    let job = JobLine::new(kind, args.payload.as_deref(), args.idempotency_key.as_deref());
+    let submission = job.map_err(usage)?.submission(args.lane.as_str(), ExecutionPolicy::default());
     let client = backend::client_or_set_up(&args.store, args.timeout).await?;
-    let checked = lines.parse_all(|line, text| parse(&text, line, &client, &args).map(drop))?;
+    client.check(&submission).map_err(|error| CliError::usage(error.to_string()))?;
+    let (outcome, _) = Outcome::of(client.submit(submission).await);
+    match &outcome {
+        Outcome::Created(id) | Outcome::Duplicate(id) if args.wait => {
+            let name = outcome.name();
+            warn(&format!("ff: {name} {id}\n"));
+            return result::wait(&client, *id, None, args.json).await;
+        }
+        Outcome::Created(_) | Outcome::Duplicate(_) => {
+            print(&outcome.line(1, args.json))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Outcome::Refused(error) | Outcome::NotSent(error) | Outcome::Unknown(error) => {
+            let name = outcome.name().replace('_', " ");
+            warn(&format!("ff: {name}: {error}\n"));
+        }
+    }
+    if args.json {
+        print(&outcome.line(1, true))?;
+    }
+    Ok(ExitCode::from(FAILED))
+}
+
+/// Submits the lines of a file.
+async fn submit_file(args: &SubmitArgs, file: &Path) -> Result<ExitCode, CliError> {
+    // A missing file is reported without a store.
+    let mut lines = Lines::open(file)?;
+    let client = backend::client_or_set_up(&args.store, args.timeout).await?;
+    let checked = lines.parse_all(|line, text| parse(&text, line, &client, args).map(drop))?;
     let total = checked.len() as u64;
     lines.rewind()?;
     let progress = Submitting::new(total);
     let mut counts = Counts::default();
-    let sent = send(&mut lines, &client, &args, &progress, &mut counts).await;
+    let sent = send(&mut lines, &client, args, &progress, &mut counts).await;
     progress.finish();
     // An error of the input ends the loop early.
     let sent_lines = counts.created + counts.duplicates + counts.refused + counts.unknown;
     counts.not_sent = total.saturating_sub(sent_lines);
     warn(&format!("ff: {counts} of {total}\n"));
     if sent?.is_break() {
-        warn(&format!("ff: {}\n", advice(&args)));
+        warn(&format!("ff: {}\n", advice(args)));
     }
     Ok(if counts.all_submitted() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }

@@ -13,6 +13,7 @@ use crate::args::ExecutionArgs;
 use crate::backend;
 use crate::exit::{CliError, print};
 use crate::report::{self, name_value_table, table, time, wire_name};
+use crate::terminal::fitted;
 
 /// Runs the command.
 pub async fn waitpoints(args: ExecutionArgs) -> Result<ExitCode, CliError> {
@@ -40,7 +41,7 @@ fn text(snapshot: &ExecutionSnapshot) -> String {
     };
     match snapshot.waitpoints.is_empty() {
         true => format!("{suspension}no open waitpoints\n"),
-        false => format!("{suspension}{}\n", waitpoint_table(&snapshot.waitpoints)),
+        false => format!("{suspension}{}", fitted(waitpoint_table(&snapshot.waitpoints))),
     }
 }
 

@@ -24,6 +24,8 @@ fn commands_on_a_shared_store_say_how_to_give_its_url() {
         &["work", "--exec", "true"],
         &["describe", ID],
         &["list"],
+        &["result", ID],
+        &["submit", "--kind", "k"],
         &["history", ID],
         &["watch"],
         &["tail", ID],
@@ -105,6 +107,31 @@ fn the_example_of_the_readme_uses_the_default_namespace() {
         [r#"connect_with(backend.clone(), "ff")"#, r#"WorkerConfig::new("adder", "adder-1", "ff")"#]
     {
         assert!(readme.contains(call), "{call}");
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_name_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = ff(&["completions", shell]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        assert!(text.contains("waitpoints") && text.contains("lease-ttl"), "{shell}: {text}");
+    }
+    let page = String::from_utf8_lossy(&ff(&["man"]).stdout).into_owned();
+    assert!(page.contains(".TH ff") && page.contains("waitpoints"), "{page}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("a text");
+    assert_eq!(ff(&["man", "--dir", path]).status.code(), Some(0));
+    assert!(folder.path().join("ff-submit.1").exists(), "{:?}", folder.path().read_dir());
+    assert_eq!(ff(&["man", "--dir", "no-such-folder"]).status.code(), Some(2));
+}
+
+#[test]
+fn commands_have_the_short_names_that_people_try() {
+    for alias in [&["ls"][..], &["get", ID], &["retry", ID], &["logs", ID]] {
+        let output = ff(alias);
+        assert!(errors(&output).contains("no store given"), "{alias:?}: {}", errors(&output));
     }
 }
 

@@ -126,7 +126,7 @@ fn run_output() {
     ];
     let lines = lines.map(|line| format!("{line}\n")).concat();
     let mut transcript = Transcript::new(&[]);
-    let run = ["run", "-", "--workers", "1", "--seed", "1", "--lease-ttl-ms", "600000"];
+    let run = ["run", "-", "--workers", "1", "--seed", "1", "--lease-ttl", "10m"];
     transcript.run_with_input(&[&run[..], &["--verbose"]].concat(), &lines);
     let many = r#"{"kind": "shell", "payload": {"command": "true"}}"#.to_owned() + "\n";
     let start = transcript.text.len();

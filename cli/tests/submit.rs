@@ -122,3 +122,40 @@ fn the_ids_without_json_can_be_matched_to_the_lines() {
     let printed: Vec<&str> = printed.lines().collect();
     assert_eq!((printed.len(), printed[1]), (3, "-"), "{printed:?}");
 }
+
+#[test]
+fn one_execution_is_submitted_without_a_file_and_its_result_is_printed() {
+    let store = Store::start();
+    let submit = |more: &[&str]| store.run(&[&["submit", "--kind", "k"], more].concat());
+    let one = submit(&["--payload", r#"{"n": 1e400}"#, "--idempotency-key", "a"]);
+    assert_eq!(one.status.code(), Some(0), "{}", text(&one.stderr));
+    let id = text(&one.stdout).trim().to_owned();
+    let again = submit(&["--payload", r#"{"n": 1e400}"#, "--idempotency-key", "a", "--json"]);
+    assert_eq!(objects(&text(&again.stdout))[0]["outcome"], "duplicate");
+    let other = submit(&["--payload", r#"{"n": 1e401}"#, "--idempotency-key", "a", "--json"]);
+    assert_eq!(objects(&text(&other.stdout))[0]["outcome"], "refused");
+    assert_eq!(other.status.code(), Some(1));
+    for bad in [&["--payload", "text"][..], &["-"], &["--key-prefix", "a"]] {
+        assert_eq!(submit(bad).status.code(), Some(2), "{bad:?}");
+    }
+    let late = store.run(&["result", &id, "--timeout", "10ms"]);
+    assert_eq!(late.status.code(), Some(1));
+    assert!(text(&late.stderr).contains("has not ended within 10ms"), "{late:?}");
+
+    // The first of two results is awaited while the worker runs.
+    let waiting = store.spawn(&["submit", "--kind", "k", "--payload", "7", "--wait"]);
+    let command = "[ $(cat) = 7 ] && printf seven || { echo bad >&2; exit 3; }";
+    let work = ["work", "--exec", command, "--max", "2"];
+    let mut worker = store.spawn(&work);
+    let waited = common::within(move || waiting.wait_with_output().expect("ff ends"));
+    assert_eq!((waited.status.code(), text(&waited.stdout).as_str()), (Some(0), "seven"));
+    common::within(move || worker.wait().expect("ff ends"));
+    store.out(&["cancel", &id]);
+    let ended = store.run(&["result", &id, "--json"]);
+    let ended_object = &objects(&text(&ended.stdout))[0];
+    assert_eq!(ended.status.code(), Some(1));
+    assert_eq!(
+        (&ended_object["outcome"], &ended_object["execution_id"]),
+        (&json!("cancelled"), &json!(id))
+    );
+}

@@ -84,6 +84,17 @@ fn lists_are_filtered_and_paged_and_end_with_their_reader() {
     assert_eq!(count(&["--quarantined"]), 0);
     assert_eq!(count(&["--namespace", "else", "--lane", "other"]), 1);
 
+    let tagged = json!({"kind": "k2", "tags": {"team.name": "media", "team.size": "2"}});
+    let id = store.submit_one(tagged);
+    let media = ["--tag", "team.name=media"];
+    assert_eq!((count(&media), count(&["--tag", "team.name=other"])), (1, 0));
+    assert_eq!(count(&[&media[..], &["--tag", "team.size=3"]].concat()), 0);
+    let one = objects(&store.out(&["list", "--json", "--limit", "1", media[0], media[1]]));
+    assert_eq!(one[0]["execution_id"], json!(id), "pages of other executions are skipped");
+    assert_eq!(count(&["--since", "1h"]), 24);
+    let newest = objects(&store.out(&["list", "--since", "1h", "--limit", "3", "--json"]));
+    assert_eq!((newest.len(), &newest[0]["execution_id"]), (3, &json!(id)), "{newest:?}");
+
     let mut child = store.spawn(&["list", "--all", "--limit", "1"]);
     drop(child.stdout.take());
     let status = within(move || child.wait().expect("ff ends"));
@@ -99,6 +110,7 @@ fn commands_on_an_empty_database_write_nothing_and_say_that_it_is_empty() {
         &["list", "--quarantined"],
         &["describe", MISSING],
         &["history", MISSING],
+        &["result", MISSING],
         &["watch"],
         &["tail", MISSING],
         &["waitpoints", MISSING],
@@ -155,7 +167,7 @@ fn a_revoked_lease_ends_the_command_and_another_takes_over() {
     let id = store.submit_one(json!({"kind": "k"}));
     // The first attempt never ends, the next one does.
     let command = format!("echo $$ > {}; [ $FF_ATTEMPT_INDEX != 0 ] || sleep 1000", up.0.display());
-    let exec = ["work", "--exec", &command, "--lease-ttl-ms", "1000", "--max", "2", "--json"];
+    let exec = ["work", "--exec", &command, "--lease-ttl", "1s", "--max", "2", "--json"];
     let exec = [&exec[..], &["--slots", "1"]].concat();
     let worker = store.spawn(&exec);
     up.line();
@@ -177,7 +189,7 @@ fn another_worker_takes_over_from_a_killed_one() {
     let up = Pipe::new(&directory, "up");
     let id = store.submit_one(json!({"kind": "k"}));
     let command = format!("echo up > {}; sleep 1000", up.0.display());
-    let exec = ["work", "--exec", &command, "--lease-ttl-ms", "1000"];
+    let exec = ["work", "--exec", &command, "--lease-ttl", "1s"];
     let mut killed = store.spawn(&exec);
     up.line();
     signal(&killed, Signal::SIGKILL);

@@ -20,6 +20,24 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses a duration to milliseconds.
+pub fn milliseconds(text: &str) -> Result<u64, String> {
+    let parsed = duration(text)?.as_millis();
+    match u64::try_from(parsed) {
+        Ok(milliseconds) if milliseconds > 0 => Ok(milliseconds),
+        _ => Err("the time must be at least 1ms".to_owned()),
+    }
+}
+
+/// Parses the time that a lease lasts, to milliseconds.
+pub fn lease_ttl(text: &str) -> Result<u64, String> {
+    let ttl = milliseconds(text)?;
+    match (10..=86_400_000).contains(&ttl) {
+        true => Ok(ttl),
+        false => Err("a lease lasts 10ms to 1d".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,5 +52,9 @@ mod tests {
         for text in ["", "0", "0s", "-5s", "5 parsecs", "400d", "1.5"] {
             assert!(duration(text).is_err(), "{text:?}");
         }
+        assert_eq!((lease_ttl("2000"), lease_ttl("2s")), (Ok(2_000), Ok(2_000)));
+        assert!(
+            lease_ttl("9ms").is_err() && lease_ttl("2d").is_err() && milliseconds("1us").is_err()
+        );
     }
 }

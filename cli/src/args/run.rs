@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ff_sdk::Namespace;
 
+use super::duration::{lease_ttl, milliseconds};
 use super::store::TransientStoreArgs;
 use crate::pool::NAMESPACE;
 
@@ -35,13 +36,13 @@ pub struct RunArgs {
     /// The seed of all random choices: IDs, jitter and which worker is killed.
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
-    /// How long a lease lasts unless it is renewed, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 2_000,
-        value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
+    /// How long a lease lasts unless it is renewed.
+    #[arg(long = "lease-ttl", alias = "lease-ttl-ms", value_name = "TIME", default_value = "2s",
+        value_parser = lease_ttl)]
     pub lease_ttl_ms: u64,
-    /// Kill a random worker and its command at this interval in milliseconds, without releasing its
-    /// lease. Other workers reclaim its execution.
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Kill a random worker and its command at this interval, for example 200ms, without releasing
+    /// its lease. Other workers reclaim its execution.
+    #[arg(long, value_name = "TIME", value_parser = milliseconds)]
     pub kill_workers_every: Option<u64>,
     /// Print the events of every execution that was retried, reclaimed or failed.
     #[arg(long, short)]

@@ -12,7 +12,6 @@ use ff_sdk::{
     WorkerRuntime,
 };
 use ff_tests::Fixture;
-use ff_tests::faulty_backend::any;
 use ff_tests::kit::{secs, submit, work};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
