@@ -165,7 +165,7 @@ pub enum Command {
     /// error becomes the reason. Processes that the command leaves running are killed.
     ///
     /// When the lease is lost or the attempt times out, the command is ended: it gets SIGTERM, and
-    /// SIGKILL after --grace-ms. Both go to its process group. If ff itself is killed, its commands
+    /// SIGKILL after --grace. Both go to its process group. If ff itself is killed, its commands
     /// are killed. A process that has left the group, for example with setsid, gets no signal.
     ///
     /// The log, on standard error, has the failures of executions, the leases that were lost, and

@@ -112,7 +112,7 @@ fn a_command_that_ignores_sigterm_is_killed_after_the_grace() {
     let command = format!("trap '' TERM; echo $$ > {}; sleep 1000; :", up.0.display());
     for (grace, is_killed) in [("50", false), ("86400000", true)] {
         store.submit_one(json!({"kind": "k"}));
-        let mut worker = store.spawn(&["work", "--exec", &command, "--grace-ms", grace]);
+        let mut worker = store.spawn(&["work", "--exec", &command, "--grace", grace]);
         let errors = LineReader::stderr(&mut worker);
         let shell = pid(&up.line());
         signal(&worker, Signal::SIGINT);
@@ -176,6 +176,8 @@ fn a_signal_that_is_ignored_at_the_start_stays_ignored() {
 #[test]
 fn the_exit_code_names_the_signal() {
     let store = Store::start();
+    // So that the database is not empty.
+    store.submit_one(json!({"kind": "k", "delay": "1h"}));
     for (kind, expected) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
         let mut watching = store.spawn(&["watch", "--count", "1"]);
         LineReader::stderr(&mut watching).wait_for("watching namespace ff");

@@ -157,7 +157,7 @@ impl FlowFabricWorker {
         let agent = WorkerAgent::new(profile, connection.entropy());
         let (slots, timekeeper) = (config.max_concurrent_tasks, config.timekeeper);
         let upkeep = Upkeep::start(&process, agent, group, slots, timekeeper);
-        tracing::info!(
+        tracing::debug!(
             worker = %config.worker_id,
             instance = %config.worker_instance_id,
             namespace = %config.namespace,

@@ -6,7 +6,6 @@ use ff_sdk::core::id::{ExecutionKind, WorkerId, WorkerInstanceId};
 
 use super::duration::{lease_ttl, milliseconds};
 use super::store::StoreArgs;
-use crate::shell::DEFAULT_GRACE;
 
 /// The arguments of `ff work`.
 #[derive(Debug, Args)]
@@ -35,10 +34,9 @@ pub struct WorkArgs {
     #[arg(long = "lease-ttl", alias = "lease-ttl-ms", value_name = "TIME", default_value = "30s",
         value_parser = lease_ttl)]
     pub lease_ttl_ms: u64,
-    /// How long the processes of a command have to end after SIGTERM, in milliseconds. Then they get
-    /// SIGKILL.
-    #[arg(long, value_name = "MS", default_value_t = DEFAULT_GRACE.as_millis() as u64,
-        value_parser = clap::value_parser!(u64).range(..=86_400_000))]
+    /// How long the processes of a command have to end after SIGTERM. Then they get SIGKILL.
+    #[arg(long = "grace", alias = "grace-ms", value_name = "TIME", default_value = "5s",
+        value_parser = milliseconds)]
     pub grace_ms: u64,
     /// The ID of the worker. The default is the host name.
     #[arg(long, value_name = "ID")]
