@@ -34,6 +34,7 @@ use tokio::sync::Semaphore;
 use crate::config::ClientConfig;
 use crate::end_watch::EndWatches;
 use crate::error::SdkError;
+use crate::job::IntoSubmission;
 use crate::shared::{Connection, Sources, lock};
 use crate::submission::Submission;
 
@@ -128,7 +129,8 @@ impl Client {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// Submits one execution (`docs/spec.md`, 4: create).
+    /// Submits one execution (`docs/spec.md`, 4: create): a [`Submission`] or a
+    /// [`Job`](crate::Job).
     ///
     /// If an execution with the same ID exists, or one with the same idempotency key and content,
     /// the call succeeds: it returns [`CreateOutcome::Duplicate`] with the ID of that execution.
@@ -149,8 +151,8 @@ impl Client {
     ///
     /// Not cancel safe: the execution may or may not be submitted. With an idempotency key, or an
     /// ID that you choose, it is safe to submit it again.
-    pub async fn submit(&self, submission: Submission) -> Result<CreateOutcome, SdkError> {
-        let create = self.create(submission)?;
+    pub async fn submit(&self, submission: impl IntoSubmission) -> Result<CreateOutcome, SdkError> {
+        let create = self.create(submission.into_submission()?)?;
         let execution = create.execution_id;
         let connection = &self.0.connection;
         let operation = CarryCommand::knowing(create, Known::Absent, connection.patience());

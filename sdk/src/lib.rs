@@ -44,6 +44,7 @@ mod fabric;
 mod gather;
 mod grants;
 mod host;
+mod job;
 mod journal;
 mod lease_end;
 mod memory;
@@ -71,8 +72,10 @@ pub use connect::{StoreOptions, open};
 pub use drive::drive;
 pub use error::SdkError;
 pub use fabric::{Connect, FlowFabric};
+pub use ff_sdk_macros::Job;
 pub use grants::{ReclaimExecutionArgs, ReclaimExecutionOutcome};
 pub use host::{ClockSource, HostClock};
+pub use job::{IntoSubmission, Job, JobArguments};
 pub use journal::{JournalBackend, JournalCompletions};
 pub use memory::MemoryBackend;
 pub use runtime::{

@@ -108,6 +108,12 @@ impl Submission {
         self
     }
 
+    /// Sets the most retries of a failed attempt. Default: 3.
+    pub const fn max_retries(mut self, retries: u32) -> Self {
+        self.policy.retry.max_retries = retries;
+        self
+    }
+
     /// Limits the time that an attempt may run under a lease, in whole milliseconds. Default: no
     /// limit.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {

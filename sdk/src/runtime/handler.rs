@@ -93,7 +93,7 @@ impl HandlerOptions {
 }
 
 /// A handler of any argument types.
-pub(super) trait AnyHandler: Send + Sync {
+pub(crate) trait AnyHandler: Send + Sync {
     fn call(&self, context: &TaskContext) -> BoxFuture<'static, TaskOutcome>;
 
     fn missing_state(&self, shared: &SharedState) -> Option<&'static str>;

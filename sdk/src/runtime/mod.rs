@@ -13,6 +13,7 @@ mod unwind;
 
 pub use extract::{FromTask, Payload, RawPayload, SharedState, Signals, State, TaskContext};
 pub use failure::{BoxError, HandlerError};
+pub(crate) use handler::AnyHandler;
 pub use handler::{Handler, HandlerOptions};
 pub use outcome::{IntoTaskOutcome, Json, TaskOutcome};
 pub use report::{RuntimeReport, RuntimeReports};

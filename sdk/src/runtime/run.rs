@@ -18,7 +18,7 @@ use crate::worker::FlowFabricWorker;
 use super::extract::{FromTask, SharedState, TaskContext};
 use super::failure::HandlerError;
 use super::finish::{Ended, finish, panicked};
-use super::handler::{Handler, HandlerOptions, Registered};
+use super::handler::{AnyHandler, Handler, HandlerOptions, Registered};
 use super::outcome::{IntoTaskOutcome, TaskOutcome};
 use super::report::{Counters, Running, RuntimeReports};
 use super::unwind::{CatchUnwind, catch};
@@ -121,6 +121,17 @@ impl WorkerRuntime {
         H: Handler<Args, Future: Future<Output: IntoTaskOutcome> + Send + 'static>,
     {
         self.handlers.insert(kind.into(), Registered::new(handler, options));
+        self
+    }
+
+    /// Registers the handler of a kind.
+    pub(crate) fn register(
+        mut self,
+        kind: &str,
+        handler: Box<dyn AnyHandler>,
+        options: HandlerOptions,
+    ) -> Self {
+        self.handlers.insert(kind.to_owned(), Registered { handler, options });
         self
     }
 

@@ -1,0 +1,194 @@
+//! Jobs as types: the kind, the options and the result of an execution in one place.
+
+use std::marker::PhantomData;
+
+use ff_core::backend::BoxFuture;
+use ff_core::id::ExecutionId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::client::Client;
+use crate::error::SdkError;
+use crate::runtime::{
+    AnyHandler, BoxError, FromTask, Handler, HandlerOptions, IntoTaskOutcome, Json, SharedState,
+    TaskContext, TaskOutcome, WorkerRuntime,
+};
+use crate::submission::Submission;
+
+/// A job as a type. `#[derive(Job)]` implements it, with options in `#[job(..)]`
+/// ([`derive@Job`](derive@crate::Job)).
+///
+/// ```
+/// use ff_sdk::{BoxError, FlowFabric, Job};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize, Job)]
+/// #[job(kind = "email", timeout = "30s", retries = 5, lane = "mail", output = usize)]
+/// struct Email {
+///     to: String,
+/// }
+///
+/// async fn send(email: Email) -> Result<usize, BoxError> {
+///     Ok(email.to.len())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), BoxError> {
+/// let ff = FlowFabric::connect("memory:").await?;
+/// let id = ff.client().submit(Email { to: "ada@example.org".to_owned() }).await?.id();
+///
+/// let runtime = ff.worker("mailer").lanes(["mail"]).runtime().await?.job(send);
+/// let sent = runtime.run_until(ff.client().output::<Email>(&id)).await??;
+/// assert_eq!(sent, 15);
+/// # Ok(())
+/// # }
+/// ```
+pub trait Job: FromTask + Serialize + DeserializeOwned + Send + 'static {
+    /// The kind of its executions, which selects the handler.
+    const KIND: &'static str;
+
+    /// The type of the result, which is stored as JSON.
+    type Output: Serialize + DeserializeOwned;
+
+    /// Returns a submission with its options, without a payload. Default: its kind alone.
+    fn options() -> Submission {
+        Submission::new(Self::KIND)
+    }
+
+    /// Returns the submission of this job, to set more options.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Config`] when the job cannot be serialized as JSON.
+    fn submission(&self) -> Result<Submission, SdkError> {
+        Self::options().json(self)
+    }
+}
+
+/// A value that can be submitted: a [`Submission`] or a [`Job`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be submitted",
+    note = "submit a `Submission`, or a type that derives `Job`"
+)]
+pub trait IntoSubmission {
+    /// Returns the submission.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Config`] when the job cannot be serialized as JSON.
+    fn into_submission(self) -> Result<Submission, SdkError>;
+}
+
+impl IntoSubmission for Submission {
+    fn into_submission(self) -> Result<Submission, SdkError> {
+        Ok(self)
+    }
+}
+
+impl<J: Job> IntoSubmission for J {
+    fn into_submission(self) -> Result<Submission, SdkError> {
+        self.submission()
+    }
+}
+
+/// The arguments of the handler of a job: the job, then any others that implement [`FromTask`].
+#[diagnostic::on_unimplemented(
+    message = "the first argument of this handler is not a job",
+    note = "the first argument of the handler of a job is a type that derives `Job`"
+)]
+pub trait JobArguments: FromTask + 'static {
+    /// The job.
+    type Job: Job;
+}
+
+macro_rules! job_arguments {
+    ($($argument:ident),*) => {
+        impl<J: Job, $($argument: FromTask + 'static),*> JobArguments for (J, $($argument,)*) {
+            type Job = J;
+        }
+    };
+}
+
+job_arguments!();
+job_arguments!(A2);
+job_arguments!(A2, A3);
+job_arguments!(A2, A3, A4);
+
+impl Client {
+    /// Waits for the end of an execution of this job and returns its result.
+    ///
+    /// # Errors
+    ///
+    /// - [`SdkError::ExecutionFailed`] when the execution failed, was cancelled or expired.
+    /// - [`SdkError::Decode`] when its result is not of this type.
+    /// - Otherwise as for [`Client::result`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn output<J: Job>(&self, id: &ExecutionId) -> Result<J::Output, SdkError> {
+        self.result(id).await?.json()
+    }
+}
+
+impl WorkerRuntime {
+    /// Registers the handler of a job: an `async` function whose first argument is the job, and
+    /// that returns the job's output or an error ([`IntoTaskOutcome`] lists which). It replaces an
+    /// earlier handler of the same kind.
+    #[must_use]
+    pub fn job<H, Args, E>(self, handler: H) -> Self
+    where
+        Args: JobArguments,
+        E: Into<BoxError> + 'static,
+        H: Handler<
+                Args,
+                Future: Future<Output = Result<<Args::Job as Job>::Output, E>> + Send + 'static,
+            >,
+    {
+        self.job_with(handler, HandlerOptions::default())
+    }
+
+    /// Registers the handler of a job with options, such as a timeout.
+    #[must_use]
+    pub fn job_with<H, Args, E>(self, handler: H, options: HandlerOptions) -> Self
+    where
+        Args: JobArguments,
+        E: Into<BoxError> + 'static,
+        H: Handler<
+                Args,
+                Future: Future<Output = Result<<Args::Job as Job>::Output, E>> + Send + 'static,
+            >,
+    {
+        let handler = JobHandler { handler, arguments: PhantomData::<fn(Args)> };
+        self.register(<Args::Job as Job>::KIND, Box::new(handler), options)
+    }
+}
+
+struct JobHandler<H, Args> {
+    handler: H,
+    arguments: PhantomData<fn(Args)>,
+}
+
+impl<H, Args, E> AnyHandler for JobHandler<H, Args>
+where
+    Args: JobArguments,
+    E: Into<BoxError> + 'static,
+    H: Handler<
+            Args,
+            Future: Future<Output = Result<<Args::Job as Job>::Output, E>> + Send + 'static,
+        >,
+{
+    fn call(&self, context: &TaskContext) -> BoxFuture<'static, TaskOutcome> {
+        match Args::from_task(context) {
+            Ok(arguments) => {
+                let work = self.handler.call(arguments);
+                Box::pin(async move { work.await.map(Json).into_task_outcome() })
+            }
+            Err(error) => Box::pin(std::future::ready(TaskOutcome::Fail(error))),
+        }
+    }
+
+    fn missing_state(&self, shared: &SharedState) -> Option<&'static str> {
+        Args::missing_state(shared)
+    }
+}
