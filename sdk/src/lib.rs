@@ -46,6 +46,7 @@ mod grants;
 mod host;
 mod journal;
 mod lease_end;
+mod lock;
 mod memory;
 mod outage;
 mod output;

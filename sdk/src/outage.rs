@@ -9,7 +9,7 @@ use ff_core::store::Failure;
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::host::HostClock;
-use crate::shared::lock;
+use crate::lock::lock;
 
 /// The time without a reply after which a call counts as not answered.
 pub(crate) const SILENCE: Duration = Duration::from_secs(2);
@@ -41,8 +41,8 @@ struct Outage {
 }
 
 impl Outages {
-    /// Notes that a call to a node, sent at this time of the host's clock, failed. `None` means that
-    /// it is not answered yet.
+    /// Notes that a call to a node, sent at this time of the host's clock, failed. `None` means
+    /// that it is not answered yet.
     pub(crate) fn failed(
         &self,
         node: usize,

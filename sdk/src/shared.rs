@@ -1,6 +1,6 @@
 //! The connection that all handles to a store share: backend, clock and partition configuration.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ff_core::backend::EngineBackend;
 use ff_core::entropy::Entropy;
@@ -22,6 +22,8 @@ use crate::drive::{drive, drive_noting};
 use crate::error::SdkError;
 use crate::host::{ClockSource, HostClock, system_entropy};
 use crate::outage::Outages;
+
+pub(crate) use crate::lock::lock;
 
 /// A connection to a store whose configuration has been checked.
 pub(crate) struct Connection {
@@ -194,10 +196,4 @@ impl Connection {
         }
         Err(ff_core::error::Rejection::PartitionOutOfRange { index, count }.into())
     }
-}
-
-/// Locks a mutex, also after a holder has panicked: no holder panics between two changes that
-/// belong together, so that the value is consistent.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

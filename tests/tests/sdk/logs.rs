@@ -1,5 +1,5 @@
-//! The log lines of workers: their start, outages of the store, failures, and how leases end; and the
-//! counters of the runtime.
+//! The log lines of workers: their start, outages of the store, failures, and how leases end. Also
+//! the counters of the runtime.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -82,8 +82,8 @@ async fn a_start_is_logged_with_what_the_worker_serves() {
     assert_eq!(logs.with("WARN"), [""; 0]);
 }
 
-/// An outage is logged once when it begins, with its cause, and once when it ends; whether the store
-/// refuses calls or does not answer them. A call that fails after the end is not another outage.
+/// An outage is logged once when it begins, with its cause, and once when it ends, whether calls
+/// fail or are not answered. A call that fails after the end is not another outage.
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_logged_once_when_it_begins_and_ends() {
     for (hangs, cause) in [(false, "not sent"), (true, "no answer for 2 s")] {
