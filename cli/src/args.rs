@@ -1,7 +1,10 @@
 //! The command line arguments, and the help texts.
 
+mod duration;
+mod generate;
 mod list;
 mod operate;
+mod result;
 mod run;
 mod secret;
 mod signal;
@@ -16,12 +19,12 @@ use clap::{Parser, Subcommand};
 use crate::bench::BenchArgs;
 use crate::doctor::DoctorArgs;
 
+pub use generate::{CompletionsArgs, ManArgs};
 pub use list::ListArgs;
 pub use operate::{CancelArgs, OperateArgs};
+pub use result::ResultArgs;
 pub use run::RunArgs;
-pub use secret::{
-    ListSecretsArgs, RotateArgs, SecretArgs, SecretCommand, SecretSource, SecretStoreArgs,
-};
+pub use secret::{ListSecretsArgs, RotateArgs, SecretArgs, SecretCommand, SecretSource};
 pub use signal::{SignalArgs, WaitpointRef};
 pub use store::{ExecutionArgs, StoreArgs, TransientStoreArgs};
 pub use submit::SubmitArgs;
@@ -35,6 +38,7 @@ Examples:
   ff run jobs.jsonl --backend valkey:     the same on a private server, started for this command
   export FF_BACKEND=valkey://127.0.0.1:6379
   ff submit jobs.jsonl                    submit the jobs to a server
+  ff submit --kind K --payload JSON       submit one execution, with --wait for its result
   ff work --exec ./resize.sh              run them, on this machine or on others
   ff list                                 list the executions
   ff tail ID                              follow the output of an execution
@@ -47,7 +51,15 @@ Examples:
 /// until a worker claims it. If the worker dies, another worker takes over. An execution ends when
 /// it has completed, failed, expired or been cancelled.
 ///
-/// To log what the engine does to standard error, set FF_LOG, for example FF_LOG=debug.
+/// Only ff submit, ff work, ff run, ff bench and ff secret rotate set up an empty database. Other
+/// commands write nothing to it, and fail with exit code 1 because it has no FlowFabric data. ff
+/// doctor reports that it is empty.
+///
+/// On a terminal, tables have its width: a narrow one shows fewer columns. States are coloured unless
+/// NO_COLOR is set.
+///
+/// To log to standard error what the engine does, set FF_LOG or RUST_LOG, for example FF_LOG=debug.
+/// ff work logs at info unless they are set.
 #[derive(Debug, Parser)]
 #[command(name = "ff", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
@@ -67,10 +79,13 @@ pub enum Command {
     ///
     /// with these optional fields:
     ///
-    ///     priority         0 to 9000, default 0; a higher priority runs first
-    ///     delay_ms         how long to wait before the first attempt
-    ///     timeout_ms       the time limit of an attempt. The command is ended a little earlier:
-    ///                      a tenth of the limit, at most 250 ms
+    ///     priority         0 to 9000, default 0. A worker claims the highest priority that it knows
+    ///                      of first, and of those the oldest. It may learn of an execution up to a
+    ///                      second after that is ready. Lanes take turns
+    ///     delay            how long to wait before the first attempt, for example "30s" or "7d";
+    ///                      or delay_ms, a number of milliseconds
+    ///     timeout          the time limit of an attempt; or timeout_ms. The command is ended a
+    ///                      little earlier: a tenth of the limit, at most 250 ms
     ///     retry            {"max_retries": 3, "backoff": B, "retryable_categories": [...]}, where
     ///                      B is {"fixed": {"delay_ms": 100}} or {"exponential":
     ///                      {"initial_ms": 1000, "multiplier": 2, "max_ms": 60000}}. Jitter
@@ -104,23 +119,37 @@ pub enum Command {
     ///
     ///     {"kind": "resize", "payload": {"image": 17}, "lane": "media", "requires": ["gpu"]}
     ///
-    /// The payload is any JSON value, or absent. The worker gets it as text. A line can have the
-    /// fields of ff run (see ff run --help) and
+    /// The payload is any JSON value, or absent. The worker gets it byte for byte as it is written
+    /// in the line. A line can have the fields of ff run (see ff run --help) and
     ///
     ///     lane             the lane (a named queue) of this execution, instead of --lane
     ///     requires         the capabilities that a worker needs, a list of tokens
     ///
+    /// Without a file, --kind submits one execution:
+    ///
+    ///     ff submit --kind resize --payload '{"image": 17}' --wait
+    ///
     /// All lines are checked before the first one is submitted. The command then prints the ID of
-    /// each execution in the order of the input. With --json it prints one object per line:
-    /// {"line": 1, "outcome": "created", "id": "..."}. The outcome is created, duplicate (the
-    /// idempotency_key is known), refused or unanswered. The last two have an "error" instead of an
-    /// "id".
+    /// each execution in the order of the input, or - for a line without one. With --json it prints
+    /// one object per line: {"line": 1, "outcome": "created", "execution_id": "..."}. Each line has
+    /// one of these outcomes; the last three have an "error" instead of an "execution_id":
+    ///
+    ///     created      a new execution
+    ///     duplicate    the idempotency_key is known, with the same content
+    ///     refused      the engine refused the line, for example because the key has other content
+    ///     not_sent     the store did not accept the line, because it is full or away
+    ///     unknown      the store did not answer, and may have created the execution
+    ///
+    /// If the store accepts a line for 10 s neither at the first try nor later, for example because
+    /// its memory is full, the command sends no more lines, prints how many lines had each outcome,
+    /// and ends within another 10 s. --timeout changes this time.
     ///
     /// Submitting a file twice creates its executions twice, except for lines with an
-    /// idempotency_key.
+    /// idempotency_key. With --key-prefix every line has one, so that the rest of a file can be
+    /// submitted by repeating the command.
     ///
-    /// Exit code: 0 if all lines were submitted, 1 if a line was refused or the store does not
-    /// answer within 10 s, 2 for bad usage or input (nothing was submitted).
+    /// Exit code: 0 if all lines were submitted, 1 if a line was not, 2 for bad usage or input
+    /// (nothing was submitted).
     #[command(verbatim_doc_comment)]
     Submit(SubmitArgs),
     /// Run a worker that handles executions with a command in any language
@@ -139,16 +168,17 @@ pub enum Command {
     /// SIGKILL after --grace-ms. Both go to its process group. If ff itself is killed, its commands
     /// are killed. A process that has left the group, for example with setsid, gets no signal.
     ///
-    /// If the store goes away, the worker retries until it is back.
+    /// The log, on standard error, has the failures of executions, the leases that were lost, and
+    /// why the store cannot be used. If the store goes away, the worker retries until it is back.
     ///
     /// Ctrl-C, SIGTERM or SIGHUP shuts down: the worker claims no more and waits for the running
     /// commands. A second one ends them and gives their executions back for other workers. Then the
     /// worker waits at most 1 s for the store. A third one kills them.
     ///
-    /// Exit code: 0 after a shutdown, --until-idle, --max or --timeout-ms, even if executions
-    /// failed; 1 if the store cannot be used or an outcome could not be printed; 2 for bad usage;
-    /// after a second signal 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP. A signal that
-    /// is ignored at the start, as with nohup, stays ignored.
+    /// Exit code: 0 after a shutdown, --until-idle, --max or --timeout, even if executions failed;
+    /// 1 if the store cannot be used or an outcome could not be printed; 2 for bad usage; after a
+    /// second signal 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP. A signal that is
+    /// ignored at the start, as with nohup, stays ignored.
     #[command(verbatim_doc_comment)]
     Work(WorkArgs),
     /// Show an execution: its state, lease, payload, result and more
@@ -157,16 +187,38 @@ pub enum Command {
     ///
     /// Exit code: 0 on success, 1 if there is no such execution or the store does not answer within
     /// 10 s, 2 for bad usage.
-    #[command(verbatim_doc_comment)]
+    #[command(verbatim_doc_comment, visible_alias = "get")]
     Describe(ExecutionArgs),
+    /// Wait until an execution ends, and print its result
+    ///
+    /// The result is printed as it is, without a line end. With --json it prints an object:
+    ///
+    ///     {"execution_id": "...", "kind": "...", "state": "completed", "outcome": "success",
+    ///      "attempts": 1, "retries": 0, "reclaims": 0, "created_at": 1764000000000,
+    ///      "ended_at": 1764000000100, "result": "..."}
+    ///
+    /// A result that is not text is in result_hex. An execution that failed has a failure.
+    ///
+    /// Exit code: 0 if the execution completed, 1 if it failed, expired or was cancelled, if there
+    /// is no such execution, it has not ended within --timeout or the store does not answer, 2 for
+    /// bad usage.
+    #[command(verbatim_doc_comment)]
+    Result(ResultArgs),
     /// List executions, one page at a time
     ///
-    /// The list is ordered by partition of the store, and by creation time within a partition. If
-    /// there are more executions, the page ends with a cursor. Give it to --after to print the next
-    /// page. With --json the cursor is in a last line {"next": "CURSOR"}.
+    ///     ff list --state failed --tag team.name=media
+    ///     ff list --since 1h
+    ///
+    /// The list is ordered by partition of the store, and by creation time within a partition,
+    /// because the store has no order over all partitions. If there are more executions, the page
+    /// ends with a cursor. Give it to --after to print the next page. With --json the cursor is in
+    /// a last line {"next": "CURSOR"}.
+    ///
+    /// With --since the newest execution comes first, after all of them were read. There is one
+    /// page, which has no cursor: --limit and --all choose its length.
     ///
     /// Exit code: 0 on success, 1 if the store does not answer within 10 s, 2 for bad usage.
-    #[command(verbatim_doc_comment)]
+    #[command(verbatim_doc_comment, visible_alias = "ls")]
     List(ListArgs),
     /// Show the attempts and events of an execution
     ///
@@ -238,7 +290,7 @@ pub enum Command {
     ///
     /// Exit code: 0 when the output is closed or the command ends as requested, 1 if there is no
     /// such execution or the store does not answer within 10 s at the start, 2 for bad usage.
-    #[command(verbatim_doc_comment)]
+    #[command(verbatim_doc_comment, visible_alias = "logs")]
     Tail(TailArgs),
     /// Show what a suspended execution waits for
     ///
@@ -270,8 +322,8 @@ pub enum Command {
     /// With --json the outcome is an object. The effect of an accepted signal is buffered (kept for
     /// a later suspension), counted or recorded (kept, but not counted):
     ///
-    ///     {"id": "...", "waitpoint_id": "...", "outcome": "accepted", "effect": "counted",
-    ///      "signal_id": "...", "idempotency_key": "..."}
+    ///     {"execution_id": "...", "waitpoint_id": "...", "outcome": "accepted",
+    ///      "effect": "counted", "signal_id": "...", "idempotency_key": "..."}
     ///
     /// Exit code: 0 on success, 1 if the signal is refused (wrong token, closed waitpoint) or the
     /// store does not answer within 10 s, 2 for bad usage.
@@ -301,7 +353,7 @@ pub enum Command {
     ///
     /// Exit code: 0 on success, 1 if the execution does not exist, has not ended or has reached its
     /// limit of replays, or the store does not answer within 10 s, 2 for bad usage.
-    #[command(verbatim_doc_comment)]
+    #[command(verbatim_doc_comment, visible_alias = "retry")]
     Replay(OperateArgs),
     /// Revoke a worker's lease so that another worker takes over immediately
     ///
@@ -370,16 +422,32 @@ pub enum Command {
     Bench(BenchArgs),
     /// Check the health of a store and suggest fixes
     ///
-    /// Checks the server (version, eviction policy, function library, clock), the format and the
-    /// partitions of the store. Then audits the executions of a namespace: it compares the indexes
-    /// of each partition with the records. Since work goes on during the audit, it checks each
-    /// suspicious entry again after 6 s. The command only reads.
+    /// Checks the server (version, eviction policy, function library, clock, and whether it accepts
+    /// writes, with a commit that changes nothing), the format and the partitions of the store.
+    /// Then audits the executions of a namespace: it compares the indexes of each partition with
+    /// the records. Since work goes on during the audit, it checks each suspicious entry again
+    /// after 6 s. The command changes nothing.
     ///
     /// The audit finds records through their index entries. It does not find a record that has
     /// none.
     ///
-    /// Exit code: 0 if there is no problem (warnings do not count), 1 if there is a problem or the
-    /// audit fails, 2 for bad usage or a store that cannot be opened.
+    /// With --json it prints one object, also if the store cannot be reached.
+    ///
+    /// Exit code: 0 if there is no problem (warnings do not count), 1 if there is a problem, the
+    /// store cannot be reached or the audit fails, 2 for bad usage.
     #[command(verbatim_doc_comment)]
     Doctor(DoctorArgs),
+    /// Print the completions of a shell
+    ///
+    ///     ff completions bash > ~/.local/share/bash-completion/completions/ff
+    ///     ff completions zsh > "${fpath[1]}/_ff"
+    ///     ff completions fish > ~/.config/fish/completions/ff.fish
+    #[command(verbatim_doc_comment)]
+    Completions(CompletionsArgs),
+    /// Print the manual page of ff, or write those of all commands to a folder
+    ///
+    ///     ff man | man -l -
+    ///     ff man --dir ~/.local/share/man/man1
+    #[command(verbatim_doc_comment)]
+    Man(ManArgs),
 }

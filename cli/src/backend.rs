@@ -6,8 +6,8 @@ use std::time::Duration;
 use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::execution::ExecutionSnapshot;
 use ff_sdk::{
-    Client, ClientConfig, ConnectError, EngineError, ExecutionId, MemoryBackend, SdkError,
-    StoreOptions,
+    Auditor, Client, ClientConfig, ConnectError, EngineError, ExecutionId, MemoryBackend, SdkError,
+    StoreOptions, redacted_url,
 };
 
 use crate::args::StoreArgs;
@@ -87,16 +87,50 @@ pub async fn open(url: &str, wait: Wait) -> Result<OpenStore, CliError> {
         _ => Err(CliError::usage(format!(
             "invalid store URL `{}`: expected memory: (a store in this process), valkey: (a \
              private server) or the URL of a running server, for example {EXAMPLE}",
-            redacted(url)
+            redacted_url(url)
         ))),
     }
 }
 
-/// Connects a client to the shared store that the arguments name.
+/// Connects a client to the shared store that the arguments name, for a command that looks or acts
+/// on what is there. Such a command never sets up an empty store: the URL is probably wrong, and the
+/// number of partitions is permanent.
 pub async fn client(args: &StoreArgs) -> Result<Client, CliError> {
+    let store = open_existing(args.backend.as_deref()).await?;
+    connect_client(args, store, CALL_TIMEOUT).await
+}
+
+/// Connects a client with this time limit for a call, and sets up an empty store.
+pub async fn client_or_set_up(
+    args: &StoreArgs,
+    call_timeout: Duration,
+) -> Result<Client, CliError> {
     let store = open_shared(args.backend.as_deref(), Wait::Briefly).await?;
+    connect_client(args, store, call_timeout).await
+}
+
+/// Opens a shared store that was set up before.
+pub async fn open_existing(url: Option<&str>) -> Result<OpenStore, CliError> {
+    let store = open_shared(url, Wait::Briefly).await?;
+    let auditor = tokio::time::timeout(CALL_TIMEOUT, Auditor::connect(store.backend.clone())).await;
+    let silent = |_| CliError::runtime("the store does not answer");
+    match auditor.map_err(silent)??.meta() {
+        Some(_) => Ok(store),
+        None => Err(CliError::runtime(format!(
+            "{} has no FlowFabric data, and this command does not set it up: check the URL, or \
+             submit executions first",
+            redacted_url(url.unwrap_or_default())
+        ))),
+    }
+}
+
+async fn connect_client(
+    args: &StoreArgs,
+    store: OpenStore,
+    call_timeout: Duration,
+) -> Result<Client, CliError> {
     let mut config = ClientConfig::new(args.namespace.as_str())?;
-    config.call_timeout = CALL_TIMEOUT;
+    config.call_timeout = call_timeout;
     Ok(Client::connect(config, store.backend).await?)
 }
 
@@ -128,7 +162,10 @@ pub fn call_error(client: &Client, id: &ExecutionId, error: SdkError) -> CliErro
 }
 
 fn not_found(client: &Client, id: &ExecutionId) -> CliError {
-    CliError::runtime(format!("there is no execution {id} in namespace {}", client.namespace()))
+    let namespace = client.namespace();
+    CliError::runtime(format!(
+        "there is no execution {id} in namespace {namespace}: --namespace names another one"
+    ))
 }
 
 /// Connects to a server, and prints each new reason why it cannot yet.
@@ -143,26 +180,11 @@ async fn connect(url: &str, wait: Wait) -> Result<Arc<dyn EngineBackend>, CliErr
         Wait::Briefly => options,
         Wait::Always => options.open_timeout(Duration::MAX).even_if_refused(),
     };
-    let report = |error: &SdkError| warn(&format!("ff: {error}; trying again\n"));
+    let report = |error: &SdkError| {
+        // The log has it too, if there is one.
+        if !tracing::enabled!(tracing::Level::WARN) {
+            warn(&format!("ff: {error}; trying again\n"));
+        }
+    };
     options.on_failure(report).open().await.map_err(failed)
-}
-
-/// The URL without its user and password, for messages.
-pub fn redacted(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
-        _ => url.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_redacted() {
-        assert_eq!(redacted("valkey://user:secret@host:1/0"), "valkey://***@host:1/0");
-        assert_eq!(redacted("valkey://:s@cret@host:1"), "valkey://***@host:1");
-        assert_eq!(redacted("valkey://host:1"), "valkey://host:1");
-    }
 }

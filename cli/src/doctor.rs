@@ -6,13 +6,13 @@ use clap::Args;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use ff_sdk::core::backend::{Finding, FindingLevel};
-use ff_sdk::{AuditProgress, AuditReport, Auditor, Namespace};
+use ff_sdk::{AuditProgress, AuditReport, Auditor, Namespace, redacted_url};
 use serde_json::{Value, json};
 
 use crate::args::StoreArgs;
 use crate::exit::{CliError, FAILED, print_line};
 use crate::report::{counted, wire_name};
-use crate::{backend, progress};
+use crate::{backend, progress, terminal};
 
 /// The arguments of `ff doctor`.
 #[derive(Debug, Args)]
@@ -36,13 +36,25 @@ const WIDTH: u16 = 100;
 
 /// Runs the command.
 pub async fn doctor(args: DoctorArgs) -> Result<ExitCode, CliError> {
+    match examine(&args).await {
+        // Monitors read standard output: a store that cannot be checked is a finding too.
+        Err(error) if args.json && !error.is_usage() => {
+            let finding = Finding::new(FindingLevel::Problem, "store", error.message());
+            let finding = finding.advise("look at the server, the network and the URL");
+            print_line(object(&args, Some(FindingLevel::Problem), &[finding], None))?;
+            Ok(ExitCode::from(FAILED))
+        }
+        examined => examined,
+    }
+}
+
+async fn examine(args: &DoctorArgs) -> Result<ExitCode, CliError> {
     let namespace = args.store.namespace.clone();
     // A store of this command alone is accepted: it shows at least that one can be opened.
     let store = match &args.store.backend {
-        Some(url) => backend::open(url, backend::Wait::No).await,
-        None => backend::open_shared(None, backend::Wait::No).await,
+        Some(url) => backend::open(url, backend::Wait::No).await?,
+        None => backend::open_shared(None, backend::Wait::No).await?,
     };
-    let store = store.map_err(CliError::into_usage)?;
     let failed = |error| CliError::runtime(format!("cannot check the store: {error}"));
     let auditor = Auditor::connect(store.backend.clone()).await.map_err(failed)?;
     let mut findings = auditor.examine().await.map_err(failed)?;
@@ -53,7 +65,7 @@ pub async fn doctor(args: DoctorArgs) -> Result<ExitCode, CliError> {
     findings.extend(report.iter().flat_map(AuditReport::findings));
     let worst = findings.iter().map(|finding| finding.level).max();
     if args.json {
-        print_line(object(&args, worst, &findings, report.as_ref()))?;
+        print_line(object(args, worst, &findings, report.as_ref()))?;
     } else {
         print_line(format_args!("{}\n{}", table(&findings), verdict(&findings)))?;
     }
@@ -89,9 +101,7 @@ async fn audit(
 fn table(findings: &[Finding]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    if table.width().is_none() {
-        table.set_width(WIDTH);
-    }
+    table.set_width(terminal::width().unwrap_or(WIDTH));
     table.set_header(vec!["level", "check", "finding", "advice"]);
     for finding in findings {
         let advice = finding.advice.clone().unwrap_or_default();
@@ -118,7 +128,7 @@ fn object(
 ) -> Value {
     let fault = |suspect: &ff_sdk::core::op::Suspect| {
         json!({
-            "execution": suspect.execution,
+            "execution_id": suspect.execution,
             "fault": suspect.fault.title(),
             "advice": suspect.fault.advice(),
         })
@@ -136,7 +146,7 @@ fn object(
         })
     };
     json!({
-        "backend": args.store.backend.as_deref().map(backend::redacted),
+        "backend": args.store.backend.as_deref().map(redacted_url),
         "namespace": args.store.namespace,
         "worst": worst,
         "findings": findings,

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 
+use ff_sdk::redacted_url;
+
 /// The command or one of its executions failed.
 pub const FAILED: u8 = 1;
 /// The arguments or the input are wrong, and nothing was run.
@@ -30,9 +32,9 @@ impl CliError {
         Self { code: FAILED, message: message.to_string() }
     }
 
-    /// The same error with the exit code of [`usage`](Self::usage).
-    pub fn into_usage(self) -> Self {
-        Self { code: BAD_USAGE, ..self }
+    /// Whether the arguments or the input are wrong.
+    pub const fn is_usage(&self) -> bool {
+        self.code == BAD_USAGE
     }
 
     /// The message for the user.
@@ -53,6 +55,23 @@ impl From<ff_sdk::SdkError> for CliError {
     fn from(error: ff_sdk::SdkError) -> Self {
         Self::runtime(error)
     }
+}
+
+/// Prints a help text, or an error about the arguments, and returns the exit code. A store URL among
+/// them is shown without its password.
+pub fn report_usage(error: &clap::Error) -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os()
+        .filter_map(|argument| argument.into_string().ok())
+        .filter(|argument| argument.contains('@') && argument.contains(':'))
+        .collect();
+    if arguments.is_empty() || !error.use_stderr() {
+        // A closed stream does not matter.
+        let _ = error.print();
+    } else {
+        let text = error.render().to_string();
+        warn(&arguments.iter().fold(text, |text, url| text.replace(url, &redacted_url(url))));
+    }
+    u8::try_from(error.exit_code()).map_or(ExitCode::from(BAD_USAGE), ExitCode::from)
 }
 
 /// Prints to standard error. A closed standard error does not stop the work.
@@ -83,8 +102,13 @@ impl Stdout {
 
     /// Prints, unless the reader has gone away.
     pub fn print(&mut self, text: &str) -> Result<(), CliError> {
+        self.print_bytes(text.as_bytes())
+    }
+
+    /// Prints bytes, unless the reader has gone away.
+    pub fn print_bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         let mut out = std::io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        match out.write_all(bytes).and_then(|()| out.flush()) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
                 self.closed = true;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::args::ExecutionArgs;
 use crate::exit::{CliError, print};
 use crate::report::{printable, table, time, wire_name};
+use crate::terminal::fitted;
 use crate::{backend, timeline};
 
 /// Runs the command.
@@ -47,7 +48,7 @@ fn text(history: &History) -> String {
                 printable(&end(summary)),
             ]);
         }
-        text.push_str(&format!("{table}\n"));
+        text.push_str(&fitted(table));
     }
     for entry in &history.events {
         let event = printable(&timeline::describe(&entry.event, entry.at));

@@ -6,11 +6,11 @@ use std::path::Path;
 use ff_sdk::core::policy::ExecutionPolicy;
 use ff_sdk::core::time::DurationMs;
 use ff_sdk::{Client, Submission};
-use serde_json::Value;
 
 use crate::exit::CliError;
-use crate::job_line::JobLine;
+use crate::job_line::{JobLine, Payload};
 use crate::lines::Lines;
+use crate::progress::Progress;
 use crate::shell::ShellJob;
 
 /// An execution to submit.
@@ -32,7 +32,12 @@ const MAX_RECLAIMS: u32 = 1_000;
 
 /// Reads and checks all executions. Every bad line is reported with the file's name and its number.
 /// In a `shared` store they have the usual retention.
-pub fn read(path: &Path, client: &Client, shared: bool) -> Result<Vec<Job>, CliError> {
+pub fn read(
+    path: &Path,
+    client: &Client,
+    shared: bool,
+    progress: &mut Progress,
+) -> Result<Vec<Job>, CliError> {
     let mut policy =
         ExecutionPolicy { max_reclaim_count: MAX_RECLAIMS, ..ExecutionPolicy::default() };
     if !shared {
@@ -40,7 +45,10 @@ pub fn read(path: &Path, client: &Client, shared: bool) -> Result<Vec<Job>, CliE
         policy.retention_ms = DurationMs::new(u64::MAX);
     }
     let mut keys = BTreeMap::new();
-    Lines::open(path)?.parse_all(|line, text| parse(&text, line, client, &policy, &mut keys))
+    Lines::open(path)?.parse_all(|line, text| {
+        progress.advance();
+        parse(&text, line, client, &policy, &mut keys)
+    })
 }
 
 fn parse(
@@ -57,7 +65,7 @@ fn parse(
     if job.lane.is_some() || !job.requires.is_empty() {
         return Err("remove `lane` and `requires`: only ff submit supports them".to_owned());
     }
-    ShellJob::parse(job.payload.as_ref().unwrap_or(&Value::Null))?;
+    ShellJob::parse(job.payload.as_ref().map_or("null", Payload::text).as_bytes())?;
     if let Some(key) = &job.idempotency_key {
         let (first_line, first) = keys.entry(key.clone()).or_insert_with(|| (line, job.clone()));
         if *first != job {

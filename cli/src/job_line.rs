@@ -4,23 +4,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ff_sdk::Submission;
-use ff_sdk::core::policy::{ExecutionPolicy, RetryPolicy};
+use ff_sdk::core::id::ExecutionKind;
+use ff_sdk::core::policy::{ExecutionPolicy, Priority, RetryPolicy};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::json;
+use serde_json::value::RawValue;
 
 /// An execution as a line of the input describes it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
-#[serde(
-    deny_unknown_fields,
-    expecting = "an object like {\"kind\": \"shell\", \"payload\": {...}}"
-)]
+#[serde(deny_unknown_fields)]
 pub struct JobLine {
     /// The kind, which selects the handler.
     pub kind: String,
     /// The input of the handler.
     #[serde(default)]
-    pub payload: Option<Value>,
+    pub payload: Option<Payload>,
     /// The lane, if it is not the default of the command.
     #[serde(default)]
     pub lane: Option<String>,
@@ -34,21 +33,72 @@ pub struct JobLine {
     priority: Option<i64>,
     #[serde(default)]
     delay_ms: Option<u64>,
+    #[serde(default, skip_serializing)]
+    delay: Option<LineDuration>,
     #[serde(default)]
     retry: Option<RetryPolicy>,
     #[serde(default)]
     timeout_ms: Option<u64>,
+    #[serde(default, skip_serializing)]
+    timeout: Option<LineDuration>,
     #[serde(default, deserialize_with = "or_default")]
     tags: BTreeMap<String, String>,
 }
 
 impl JobLine {
+    /// The line of one execution. The payload is JSON.
+    pub fn new(
+        kind: &ExecutionKind,
+        payload: Option<&str>,
+        idempotency_key: Option<&str>,
+    ) -> Result<Self, String> {
+        let mut line = Self::parse(&json!({ "kind": kind }).to_string())?;
+        line.idempotency_key = idempotency_key.map(str::to_owned);
+        if let Some(payload) = payload {
+            let parsed = serde_json::from_str(payload).map_err(|error| {
+                format!("this is not JSON, in which text has quotes ('\"text\"'): {error}")
+            })?;
+            line.payload = Some(Payload(parsed));
+        }
+        Ok(line)
+    }
+
     /// Parses a line.
     pub fn parse(text: &str) -> Result<Self, String> {
-        serde_json::from_str(text).map_err(|error| {
-            let position = format!(" at line 1 column {}", error.column());
-            format!("column {}: {}", error.column(), error.to_string().replace(&position, ""))
-        })
+        // Serde takes a list as the fields of an object in their order.
+        if !text.trim_start().starts_with('{') {
+            return Err(
+                "expected an object like {\"kind\": \"shell\", \"payload\": {...}}".to_owned()
+            );
+        }
+        let mut json = serde_json::Deserializer::from_str(text);
+        let line: Self = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let path = error.path().to_string();
+            described(Some(path).filter(|path| !path.contains(['?']) && path != "."), error.inner())
+        })?;
+        json.end().map_err(|error| described(None, &error))?;
+        line.check(text)?;
+        Ok(line)
+    }
+
+    /// Checks what the types of the fields do not.
+    fn check(&self, text: &str) -> Result<(), String> {
+        let highest = i64::from(Priority::MAX.get());
+        if let Some(priority) = self.priority.filter(|value| !(0..=highest).contains(value)) {
+            return Err(format!("priority: {priority} is out of range: 0 to {highest}"));
+        }
+        for (name, both) in [
+            ("delay", self.delay.is_some() && self.delay_ms.is_some()),
+            ("timeout", self.timeout.is_some() && self.timeout_ms.is_some()),
+        ] {
+            if both {
+                return Err(format!("{name}: remove this field or {name}_ms"));
+            }
+        }
+        match self.retry {
+            Some(_) => check_retry(text),
+            None => Ok(()),
+        }
     }
 
     /// The submission for this line. The lane and the retry policy of the line take precedence over
@@ -61,13 +111,16 @@ impl JobLine {
             .requires(self.requires.iter().map(String::as_str))
             .policy(policy);
         if let Some(payload) = &self.payload {
-            submission = submission.payload(payload.to_string());
+            submission = submission.payload(payload.text());
         }
-        if let Some(delay) = self.delay_ms {
-            submission = submission.delay(Duration::from_millis(delay));
+        let either = |text: &Option<LineDuration>, milliseconds: Option<u64>| {
+            text.as_ref().map(|text| text.0).or(milliseconds.map(Duration::from_millis))
+        };
+        if let Some(delay) = either(&self.delay, self.delay_ms) {
+            submission = submission.delay(delay);
         }
-        if let Some(timeout) = self.timeout_ms {
-            submission = submission.attempt_timeout(Duration::from_millis(timeout));
+        if let Some(timeout) = either(&self.timeout, self.timeout_ms) {
+            submission = submission.attempt_timeout(timeout);
         }
         if let Some(key) = &self.idempotency_key {
             submission = submission.idempotency_key(key);
@@ -77,6 +130,71 @@ impl JobLine {
         }
         submission
     }
+}
+
+/// A payload: JSON that the worker gets byte for byte as it was written.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(transparent)]
+pub struct Payload(Box<RawValue>);
+
+impl Payload {
+    /// The JSON as it was written.
+    pub fn text(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+/// A duration such as `30s`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct LineDuration(Duration);
+
+impl TryFrom<String> for LineDuration {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let parsed = humantime::parse_duration(&text);
+        parsed.map(Self).map_err(|_| format!("`{text}` is not a time such as 500ms, 30s, 5m or 7d"))
+    }
+}
+
+/// The error at a field, without the position of a text that has one line.
+fn described(path: Option<String>, error: &serde_json::Error) -> String {
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    let text = error.to_string().replace(&position, "");
+    let text = text.replace("expected u64", "expected a whole number, 0 or more");
+    let text = text.replace("expected u32", "expected a whole number, 0 or more");
+    let text = text.replace("expected i64", "expected a whole number");
+    let path = path.map_or_else(String::new, |path| format!("{path}: "));
+    format!("column {}: {path}{text}", error.column())
+}
+
+/// Refuses lists in place of the objects of a retry policy, which was parsed.
+fn check_retry(text: &str) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Shape {
+        retry: Option<serde_json::Value>,
+    }
+    let shape: Shape = serde_json::from_str(text).map_err(|error| described(None, &error))?;
+    let Some(retry) = shape.retry else { return Ok(()) };
+    let backoff = retry.get("backoff").filter(|backoff| !backoff.is_null());
+    let inner = backoff.and_then(serde_json::Value::as_object).into_iter().flatten();
+    for (name, value) in [("retry", Some(&retry)), ("retry.backoff", backoff)]
+        .into_iter()
+        .chain(inner.map(|(_, value)| ("the content of retry.backoff", Some(value))))
+    {
+        if value.is_some_and(|value| !value.is_object()) {
+            return Err(format!("{name}: expected an object"));
+        }
+    }
+    Ok(())
 }
 
 /// Reads a field whose null means the default of its type.
@@ -91,7 +209,62 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::Value;
+
+    #[test]
+    fn a_payload_is_kept_as_it_was_written() {
+        for payload in [
+            r#"{"wei":100000000000000000000000000000000000001,"price":12345678901234567.89}"#,
+            r#"{ "b": 1, "a": 2,  "b": 3 }"#,
+            "1e400",
+            "-0.0",
+            r#""\u0041\/""#,
+        ] {
+            let line = format!(r#"{{"payload": {payload} , "kind": "k"}}"#);
+            let line = JobLine::parse(&line).expect("a line");
+            assert_eq!(line.payload.as_ref().map(Payload::text), Some(payload));
+        }
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        for (fields, wanted) in [
+            (r#""delay_ms": -5"#, "delay_ms: invalid value: integer `-5`"),
+            (r#""delay": "soon""#, "delay: `soon` is not a time"),
+            (r#""delay": 5"#, "delay: invalid type: integer `5`, expected a string"),
+            (r#""timeout": "5s", "timeout_ms": 5"#, "timeout: remove"),
+            (r#""priority": 9001"#, "priority: 9001 is out of range: 0 to 9000"),
+            (r#""priority": -1"#, "priority: -1 is out of range"),
+            (r#""priority": "high""#, "priority: invalid type: string"),
+            (r#""lane": 7"#, "lane: invalid type: integer `7`"),
+            (r#""requires": ["gpu", 7]"#, "requires[1]: invalid type: integer `7`"),
+            (r#""tags": {"a.b": 7}"#, "tags.a.b: invalid type: integer `7`"),
+            (r#""retry": {"max_retries": -1}"#, "retry.max_retries: invalid value"),
+            (r#""retry": {"backoff": {"fixed": {"delay_ms": -1}}}"#, "backoff.fixed.delay_ms: "),
+            (r#""retry": [3]"#, "retry: expected an object"),
+            (r#""retry": {"backoff": {"fixed": [7]}}"#, "retry.backoff: expected an object"),
+            (r#""payload": {"a": }"#, "payload: expected value"),
+            (r#""color": 1"#, "color: unknown field `color`"),
+        ] {
+            let error = JobLine::parse(&format!(r#"{{"kind": "k", {fields}}}"#)).unwrap_err();
+            assert!(error.contains(wanted), "{fields}: {error}");
+        }
+        for line in [r#"["k", {"command": "true"}]"#, "7", "null", r#""k""#] {
+            let error = JobLine::parse(line).unwrap_err();
+            assert!(error.starts_with("expected an object like"), "{line}: {error}");
+        }
+        assert!(JobLine::parse(r#"{"kind": "k"} {}"#).unwrap_err().contains("trailing"));
+    }
+
+    #[test]
+    fn a_line_takes_durations_with_units() {
+        let line = JobLine::parse(r#"{"kind": "k", "delay": "5m", "timeout": "1h"}"#);
+        let line = line.expect("a line");
+        assert_eq!(line.delay, Some(LineDuration(Duration::from_secs(300))));
+        assert_eq!(line.timeout, Some(LineDuration(Duration::from_secs(3_600))));
+        let submission = format!("{:?}", line.submission("l", ExecutionPolicy::default()));
+        assert!(submission.contains("300000") && submission.contains("3600000"), "{submission}");
+    }
 
     #[test]
     fn null_behaves_as_absent_for_every_optional_field() {

@@ -1,32 +1,32 @@
 //! `ff list`: lists executions or quarantined records, one page at a time.
 
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ff_sdk::core::execution::ExecutionSnapshot;
 use ff_sdk::core::op::{ListFilter, ListPosition};
+use ff_sdk::core::time::TimestampMs;
 use ff_sdk::{Client, Quarantined};
 use serde_json::json;
 
 use crate::args::ListArgs;
 use crate::backend;
 use crate::cursor::PageCursor;
-use crate::exit::{CliError, Stdout, warn};
+use crate::exit::{CliError, Stdout, print, warn};
 use crate::report::{counted, printable, table, time};
+use crate::terminal::fitted;
 
 /// Runs the command.
 pub async fn list(args: ListArgs) -> Result<ExitCode, CliError> {
     let client = backend::client(&args.store).await?;
+    if let Some(since) = args.since {
+        return newest(&client, &args, since).await;
+    }
     let mut out = Stdout::new();
     let mut from = args.after.map(|cursor| cursor.0);
     loop {
         let page = read_page(&client, &args, from).await?;
-        if page.unreadable > 0 {
-            warn(&format!(
-                "ff: skipped {}: in quarantine (see ff list --quarantined), or written by a newer \
-                 version of ff\n",
-                counted(page.unreadable as u64, "record", "records")
-            ));
-        }
+        warn_of_unreadable(page.unreadable);
         out.print(&if args.json { page.lines() } else { page.table() })?;
         from = page.next;
         let Some(next) = from else { break };
@@ -67,10 +67,69 @@ async fn read_page(
         let page = client.quarantined(from, limit).await?;
         return Ok(Page { rows: Rows::Quarantined(page.records), unreadable: 0, next: page.next });
     }
-    let filter = ListFilter { lane: args.lane.clone(), kind: args.kind.clone(), state: args.state };
-    let page = client.list(filter, from, limit).await?;
-    let rows = Rows::Executions(page.executions);
-    Ok(Page { rows, unreadable: page.unreadable, next: page.next })
+    let (mut rows, mut unreadable, mut next) = (Vec::new(), 0, from);
+    loop {
+        let page = client.list(filter(args), next, limit - rows.len()).await?;
+        rows.extend(page.executions.into_iter().filter(|found| has_tags(found, &args.tag)));
+        unreadable += page.unreadable;
+        next = page.next;
+        if next.is_none() || rows.len() >= limit {
+            return Ok(Page { rows: Rows::Executions(rows), unreadable, next });
+        }
+    }
+}
+
+/// Prints the executions that were created in this time, the newest one first.
+async fn newest(client: &Client, args: &ListArgs, since: Duration) -> Result<ExitCode, CliError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let from =
+        TimestampMs::new(u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX));
+    let (mut rows, mut unreadable, mut next) = (Vec::new(), 0, None);
+    loop {
+        let page = client.list(filter(args), next, STEP).await?;
+        let is_wanted =
+            |found: &ExecutionSnapshot| found.created_at >= from && has_tags(found, &args.tag);
+        rows.extend(page.executions.into_iter().filter(is_wanted));
+        unreadable += page.unreadable;
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    warn_of_unreadable(unreadable);
+    rows.sort_by_key(|found| std::cmp::Reverse((found.created_at, found.execution_id)));
+    let more = rows.len().saturating_sub(args.limit as usize);
+    if more > 0 && !args.all {
+        rows.truncate(args.limit as usize);
+        warn(&format!("ff: {more} older ones are not shown: raise --limit, or give --all\n"));
+    }
+    let page = Page { rows: Rows::Executions(rows), unreadable, next };
+    print(&if args.json { page.lines() } else { page.table() })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How many executions are read in one call for a list by time.
+const STEP: usize = 1_000;
+
+fn filter(args: &ListArgs) -> ListFilter {
+    ListFilter { lane: args.lane.clone(), kind: args.kind.clone(), state: args.state }
+}
+
+fn has_tags(found: &ExecutionSnapshot, tags: &[(String, String)]) -> bool {
+    let has = |(key, value): &(String, String)| {
+        found.tags.iter().any(|(known, other)| known == key && other == value)
+    };
+    tags.iter().all(has)
+}
+
+fn warn_of_unreadable(count: usize) {
+    if count > 0 {
+        warn(&format!(
+            "ff: skipped {}: in quarantine (see ff list --quarantined), or written by a newer \
+             version of ff\n",
+            counted(count as u64, "record", "records")
+        ));
+    }
 }
 
 impl Page {
@@ -99,7 +158,11 @@ impl Page {
         }
         let mut table = table(header);
         table.add_rows(rows);
-        format!("{table}\n")
+        // A long kind is cut.
+        for row in table.row_iter_mut() {
+            row.max_height(1);
+        }
+        fitted(table)
     }
 }
 

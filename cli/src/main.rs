@@ -9,6 +9,7 @@ mod cursor_file;
 mod describe;
 mod doctor;
 mod exit;
+mod generate;
 mod history;
 mod input;
 mod job_line;
@@ -20,6 +21,7 @@ mod pool;
 mod private_server;
 mod progress;
 mod report;
+mod result;
 mod results;
 mod run;
 mod secret;
@@ -28,6 +30,7 @@ mod shutdown;
 mod signal;
 mod submit;
 mod tail;
+mod terminal;
 mod timeline;
 mod waitpoints;
 mod watch;
@@ -37,6 +40,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command};
 use crate::exit::CliError;
@@ -45,14 +49,20 @@ use crate::exit::CliError;
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("FF_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off")),
-        )
-        .with_writer(std::io::stderr)
-        .init();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::report_usage(&error),
+    };
+    // A worker is a service, whose log is read. Other commands print what they do.
+    let default_filter = if matches!(cli.command, Command::Work(_)) { "info" } else { "off" };
+    match log_filter(default_filter) {
+        Ok(filter) => tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_target(false)
+            .with_writer(std::io::stderr)
+            .init(),
+        Err(error) => return error.report(),
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -67,6 +77,7 @@ fn main() -> ExitCode {
             Command::Submit(args) => submit::submit(args).await,
             Command::Work(args) => work::work(args).await,
             Command::Describe(args) => describe::describe(args).await,
+            Command::Result(args) => result::result(args).await,
             Command::List(args) => list::list(args).await,
             Command::History(args) => history::history(args).await,
             Command::Watch(args) => watch::watch(args).await,
@@ -78,9 +89,28 @@ fn main() -> ExitCode {
             Command::Cancel(args) => operate::cancel(args).await,
             Command::Replay(args) => operate::replay(args).await,
             Command::Revoke(args) => operate::revoke(args).await,
+            Command::Completions(args) => generate::completions(&args),
+            Command::Man(args) => generate::man(&args),
         }
     });
     // Dropping the running tasks kills their commands.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     result.unwrap_or_else(|error| error.report())
+}
+
+/// The filter of the log: that of FF_LOG, of RUST_LOG, or the default.
+fn log_filter(default: &str) -> Result<EnvFilter, CliError> {
+    for name in ["FF_LOG", "RUST_LOG"] {
+        let Some(filter) = std::env::var_os(name).filter(|filter| !filter.is_empty()) else {
+            continue;
+        };
+        let filter = filter.to_string_lossy();
+        return EnvFilter::try_new(&filter).map_err(|error| {
+            CliError::usage(format!(
+                "{name} is `{filter}`: {error}; use for example {name}=debug or \
+                 {name}=ff_sdk=debug,warn"
+            ))
+        });
+    }
+    Ok(EnvFilter::new(default))
 }

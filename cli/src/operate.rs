@@ -55,7 +55,7 @@ async fn execute(
     let detail = detail(&outcome);
     if execution.json {
         let mut object = Map::new();
-        object.insert("id".to_owned(), json!(id));
+        object.insert("execution_id".to_owned(), json!(id));
         object.insert("outcome".to_owned(), json!(done));
         object.insert("request_id".to_owned(), json!(request_id));
         object.extend(detail.map(|(name, value)| (name.to_owned(), value)));

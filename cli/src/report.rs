@@ -3,14 +3,15 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use comfy_table::presets::{NOTHING, UTF8_FULL_CONDENSED};
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, ContentArrangement, Table};
 use ff_sdk::core::time::TimestampMs;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::results::JobResult;
+use crate::terminal::{fitted, width};
 
-/// The most executions that are listed one by one. A longer run is summed up by outcome.
+/// The most executions that are listed one by one. A longer run is summed up by state.
 const MAX_ROWS: usize = 40;
 /// The most failures that are printed with their reason if the run is summed up.
 const MAX_FAILURES: usize = 20;
@@ -34,8 +35,8 @@ pub struct Summary<'a> {
 }
 
 impl Summary<'_> {
-    fn count(&self, outcome: &str) -> usize {
-        self.results.iter().filter(|result| result.outcome == outcome).count()
+    fn count(&self, state: &str) -> usize {
+        self.results.iter().filter(|result| result.state == state).count()
     }
 
     fn total(&self, of: impl Fn(&JobResult) -> u32) -> u64 {
@@ -70,13 +71,13 @@ impl Summary<'_> {
     pub fn text(&self) -> String {
         let mut text = String::new();
         if self.results.len() <= MAX_ROWS {
-            text.push_str(&self.rows().to_string());
+            text.push_str(fitted(self.rows()).trim_end());
         } else {
-            text.push_str(&self.outcomes().to_string());
+            text.push_str(fitted(self.states()).trim_end());
             let failed = || self.results.iter().filter(|result| result.failure.is_some());
             for result in failed().take(MAX_FAILURES) {
                 let reason = first_line(result);
-                text.push_str(&format!("\nline {} {}: {reason}", result.line, result.outcome));
+                text.push_str(&format!("\nline {} {}: {reason}", result.line, result.state));
             }
             let more = failed().count().saturating_sub(MAX_FAILURES);
             if more > 0 {
@@ -106,12 +107,12 @@ impl Summary<'_> {
 
     fn rows(&self) -> Table {
         let mut table =
-            table(&["line", "kind", "outcome", "attempts", "retries", "reclaims", "ms", "result"]);
+            table(&["line", "kind", "state", "attempts", "retries", "reclaims", "ms", "result"]);
         for result in self.results {
             table.add_row(vec![
                 result.line.to_string(),
                 result.kind.clone(),
-                result.outcome.clone(),
+                result.state.clone(),
                 result.attempts.to_string(),
                 result.retries.to_string(),
                 result.reclaims.to_string(),
@@ -122,15 +123,15 @@ impl Summary<'_> {
         table
     }
 
-    fn outcomes(&self) -> Table {
-        let mut table = table(&["outcome", "executions", "attempts", "p50 ms", "p95 ms", "max ms"]);
-        let mut outcomes: Vec<&str> =
-            self.results.iter().map(|result| result.outcome.as_str()).collect();
-        outcomes.sort_unstable();
-        outcomes.dedup();
-        for outcome in outcomes {
+    fn states(&self) -> Table {
+        let mut table = table(&["state", "executions", "attempts", "p50 ms", "p95 ms", "max ms"]);
+        let mut states: Vec<&str> =
+            self.results.iter().map(|result| result.state.as_str()).collect();
+        states.sort_unstable();
+        states.dedup();
+        for state in states {
             let of: Vec<&JobResult> =
-                self.results.iter().filter(|result| result.outcome == outcome).collect();
+                self.results.iter().filter(|result| result.state == state).collect();
             let mut took: Vec<u64> = of.iter().filter_map(|result| result.took_ms()).collect();
             took.sort_unstable();
             let at = |percent| {
@@ -138,7 +139,7 @@ impl Summary<'_> {
             };
             let attempts: u64 = of.iter().map(|result| u64::from(result.attempts)).sum();
             table.add_row(vec![
-                outcome.to_owned(),
+                state.to_owned(),
                 of.len().to_string(),
                 attempts.to_string(),
                 at(50),
@@ -162,6 +163,9 @@ pub fn name_value_table(rows: Vec<(&str, String)>) -> String {
     table.load_style(NOTHING);
     for (name, value) in rows {
         table.add_row(vec![name.to_owned(), printable(&value)]);
+    }
+    if let Some(width) = width() {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
     format!("{}\n", table.trim_fmt())
 }

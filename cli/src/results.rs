@@ -1,29 +1,37 @@
 //! The results of `ff run`, and the file that they are written to.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use ff_sdk::core::execution::{Outcome, ValueKind, WorkFailure};
 use ff_sdk::core::id::ExecutionId;
+use ff_sdk::core::state::TerminalOutcome;
 use ff_sdk::core::time::TimestampMs;
 use ff_sdk::{Client, SdkError};
 use serde::Serialize;
+use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::exit::CliError;
 
 /// The result of one execution, a line of the results file.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct JobResult {
-    /// The line in the input.
+    /// The line in the input; 0 if there is none.
+    #[serde(skip_serializing_if = "is_zero")]
     pub line: usize,
     /// The ID of the execution.
+    #[serde(rename = "execution_id")]
     pub id: ExecutionId,
     /// The kind.
     pub kind: String,
     /// The public state when the run ended: completed, failed, cancelled, expired, or a state that
     /// is not terminal if the run was interrupted.
-    pub outcome: String,
+    pub state: String,
+    /// The terminal outcome; none if the run was interrupted.
+    pub outcome: TerminalOutcome,
     /// The number of attempts.
     pub attempts: u32,
     /// How many of them were retries.
@@ -44,10 +52,14 @@ pub struct JobResult {
     pub failure: Option<WorkFailure>,
 }
 
+fn is_zero(line: &usize) -> bool {
+    *line == 0
+}
+
 impl JobResult {
     /// Whether the execution completed.
     pub fn is_completed(&self) -> bool {
-        self.outcome == "completed"
+        self.outcome == TerminalOutcome::Success
     }
 
     /// The time from creation to end, in milliseconds.
@@ -56,20 +68,17 @@ impl JobResult {
     }
 }
 
-/// Reads the result of an execution. `None` if the execution does not exist.
-pub async fn read(
-    client: &Client,
-    line: usize,
-    id: ExecutionId,
-) -> Result<Option<JobResult>, SdkError> {
+/// Reads the result of an execution, for line 0. `None` if the execution does not exist.
+pub async fn read(client: Client, id: ExecutionId) -> Result<Option<JobResult>, SdkError> {
     let Some(snapshot) = client.describe(&id).await? else { return Ok(None) };
     let bytes = client.value(&id, ValueKind::Result).await?;
     let (result, result_hex) = text_or_hex(bytes.as_deref());
     Ok(Some(JobResult {
-        line,
+        line: 0,
         id: snapshot.execution_id,
         kind: snapshot.kind.to_string(),
-        outcome: snapshot.state.public_state.to_string(),
+        state: snapshot.state.public_state.to_string(),
+        outcome: snapshot.state.terminal_outcome,
         attempts: snapshot.attempts_total,
         retries: snapshot.counts.retries,
         reclaims: snapshot.counts.reclaims,
@@ -99,13 +108,85 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The results file. It is opened before anything runs, and gets its name when all results are
-/// written.
+/// How many results are read at the same time.
+const MAX_READS: usize = 64;
+
+/// The results of a run. They are read and written as executions end.
+pub struct Results {
+    client: Client,
+    /// The lines of each execution whose result is not known yet.
+    lines: BTreeMap<ExecutionId, Vec<usize>>,
+    reads: JoinSet<Result<Option<JobResult>, SdkError>>,
+    rows: Vec<JobResult>,
+    file: Option<ResultsFile>,
+}
+
+impl Results {
+    /// The results of these lines and executions.
+    pub fn new(client: Client, ids: &[(usize, ExecutionId)], file: Option<ResultsFile>) -> Self {
+        let mut lines: BTreeMap<ExecutionId, Vec<usize>> = BTreeMap::new();
+        ids.iter().for_each(|(line, id)| lines.entry(*id).or_default().push(*line));
+        Self { client, lines, reads: JoinSet::new(), rows: Vec::new(), file }
+    }
+
+    /// The executions whose result is not known yet.
+    pub fn open(&self) -> BTreeSet<ExecutionId> {
+        self.lines.keys().copied().collect()
+    }
+
+    /// Begins to read the result of an execution that has ended.
+    pub fn begin(&mut self, id: ExecutionId) {
+        self.reads.spawn(read(self.client.clone(), id));
+    }
+
+    /// Whether no more results should be read at the same time.
+    pub fn is_busy(&self) -> bool {
+        self.reads.len() >= MAX_READS
+    }
+
+    /// Whether no result is being read.
+    pub fn is_idle(&self) -> bool {
+        self.reads.is_empty()
+    }
+
+    /// Waits for the next result, and writes it to the file.
+    pub async fn next(&mut self) -> Result<(), CliError> {
+        let Some(read) = self.reads.join_next().await else { return Ok(()) };
+        let Some(result) = read.map_err(CliError::runtime)?? else { return Ok(()) };
+        for line in self.lines.remove(&result.id).unwrap_or_default() {
+            let row = JobResult { line, ..result.clone() };
+            self.file.iter_mut().for_each(|file| file.write(&row));
+            self.rows.push(row);
+        }
+        Ok(())
+    }
+
+    /// Reads the results that are not known yet. Returns all of them in the order of the lines, and
+    /// whether all were written.
+    pub async fn finish(mut self) -> Result<(Vec<JobResult>, Result<(), CliError>), CliError> {
+        while !self.is_idle() {
+            self.next().await?;
+        }
+        for id in self.lines.keys().copied().collect::<Vec<_>>() {
+            while self.is_busy() {
+                self.next().await?;
+            }
+            self.begin(id);
+        }
+        while !self.is_idle() {
+            self.next().await?;
+        }
+        self.rows.sort_by_key(|row| row.line);
+        Ok((self.rows, self.file.map_or(Ok(()), |file| file.written)))
+    }
+}
+
+/// The results file. It is opened before anything runs, and gets a line when an execution ends.
 pub struct ResultsFile {
     file: File,
     path: PathBuf,
-    /// The temporary file; `None` if the path is a device or a pipe.
-    partial: Option<PathBuf>,
+    /// The first problem with the file. The run goes on without it.
+    written: Result<(), CliError>,
 }
 
 impl ResultsFile {
@@ -121,36 +202,21 @@ impl ResultsFile {
         if real(path).is_some_and(|results| real(input) == Some(results)) {
             return Err(error(&"this is the input file: give the path of another file"));
         }
+        // A device or a pipe is not truncated.
         let regular = std::fs::metadata(path).map_or(true, |found| found.is_file());
-        let partial = regular.then(|| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(".partial");
-            PathBuf::from(name)
-        });
-        let opened = match &partial {
-            Some(partial) => File::create(partial),
-            None => OpenOptions::new().write(true).open(path),
-        };
+        let opened = OpenOptions::new().write(true).create(regular).truncate(regular).open(path);
         let file = opened.map_err(|problem| error(&problem))?;
-        Ok(Self { file, path: path.to_owned(), partial })
+        Ok(Self { file, path: path.to_owned(), written: Ok(()) })
     }
 
-    /// Writes one line per execution.
-    pub fn write(self, results: &[JobResult]) -> Result<(), CliError> {
-        let Self { file, path, partial } = self;
-        let written = write_lines(file, results).and_then(|()| match &partial {
-            Some(partial) => std::fs::rename(partial, &path),
-            None => Ok(()),
-        });
-        written.map_err(|error| CliError::runtime(format!("--results {}: {error}", path.display())))
+    /// Writes a line, unless writing has failed before.
+    fn write(&mut self, result: &JobResult) {
+        if self.written.is_ok() {
+            let line = format!("{}\n", json!(result));
+            let written = self.file.write_all(line.as_bytes());
+            let path = self.path.display();
+            self.written =
+                written.map_err(|error| CliError::runtime(format!("--results {path}: {error}")));
+        }
     }
-}
-
-fn write_lines(file: File, results: &[JobResult]) -> io::Result<()> {
-    let mut file = BufWriter::new(file);
-    for result in results {
-        serde_json::to_writer(&mut file, result)?;
-        file.write_all(b"\n")?;
-    }
-    file.flush()
 }

@@ -1,6 +1,7 @@
 //! `ff run`: submits the executions of a file, runs them in this process and prints a summary.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,9 +21,9 @@ use crate::input::{self, Job};
 use crate::pool::{self, PoolConfig, PoolStats};
 use crate::progress::Progress;
 use crate::report::Summary;
-use crate::results::ResultsFile;
+use crate::results::{Results, ResultsFile};
 use crate::shutdown::{Signals, exit_code, waiting_message};
-use crate::{backend, names, results, shell, timeline};
+use crate::{backend, names, shell, timeline};
 
 /// How often the progress is updated.
 const SHOW_EVERY: Duration = Duration::from_millis(100);
@@ -33,11 +34,12 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let mut config = ClientConfig::new(args.namespace.as_str())?;
     config.seed = args.seed;
     let client = Client::connect(config, store.backend.clone()).await?;
-    let jobs = input::read(&args.file, &client, store.shared)?;
+    let mut progress = Progress::new();
+    let jobs = input::read(&args.file, &client, store.shared, &mut progress)?;
     let results_file =
         args.results.as_deref().map(|path| ResultsFile::create(path, &args.file)).transpose()?;
     let started = Instant::now();
-    let submitted = submit(&client, jobs).await?;
+    let submitted = submit(&client, jobs, &mut progress).await?;
     let stats = Arc::new(PoolStats::default());
     let pool = PoolConfig {
         backend: store.backend.clone(),
@@ -52,13 +54,11 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         kill_every: args.kill_workers_every.map(Duration::from_millis),
         seed: args.seed,
     };
-    let signal = run_submitted(pool, &client, &stats, &submitted).await?;
+    let mut results = Results::new(client.clone(), &submitted.ids, results_file);
+    let signal = run_submitted(pool, &client, &stats, &mut progress, &mut results).await?;
     let took = started.elapsed();
-    let mut rows = Vec::with_capacity(submitted.ids.len());
-    for (line, id) in &submitted.ids {
-        rows.extend(results::read(&client, *line, *id).await?);
-    }
-    let written = results_file.map_or(Ok(()), |file| file.write(&rows));
+    let (mut rows, written) = results.finish().await?;
+    progress.finish();
     if args.verbose {
         let text = timeline::text(&client, &rows).await?;
         // With --json, standard output is only for the object.
@@ -92,18 +92,33 @@ struct Submitted {
     duplicates: usize,
 }
 
-async fn submit(client: &Client, jobs: Vec<Job>) -> Result<Submitted, CliError> {
+/// Submits all lines. The first one that is refused, or that the store does not accept, ends it.
+async fn submit(
+    client: &Client,
+    jobs: Vec<Job>,
+    progress: &mut Progress,
+) -> Result<Submitted, CliError> {
     let lines: Vec<usize> = jobs.iter().map(|job| job.line).collect();
-    let outcomes = client.submit_many(jobs.into_iter().map(|job| job.submission)).await;
-    let mut ids = Vec::with_capacity(outcomes.len());
-    let mut duplicates = 0;
-    for (line, outcome) in lines.into_iter().zip(outcomes) {
-        let outcome =
-            outcome.map_err(|error| CliError::runtime(format!("line {line}: {error}")))?;
-        duplicates += usize::from(matches!(outcome, CreateOutcome::Duplicate(_)));
-        ids.push((line, outcome.id()));
-    }
-    Ok(Submitted { ids, duplicates })
+    progress.submit(lines.len() as u64);
+    let (mut ids, mut duplicates, mut problem) = (Vec::new(), 0, None);
+    let each = |number: usize, result: Result<CreateOutcome, SdkError>| {
+        progress.advance();
+        match result {
+            Ok(outcome) => {
+                duplicates += usize::from(matches!(outcome, CreateOutcome::Duplicate(_)));
+                ids.push((lines[number], outcome.id()));
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                let line = lines[number];
+                problem.get_or_insert(CliError::runtime(format!("line {line}: {error}")));
+                ControlFlow::Break(())
+            }
+        }
+    };
+    client.submit_each(jobs.into_iter().map(|job| job.submission), each).await;
+    ids.sort_unstable();
+    problem.map_or(Ok(Submitted { ids, duplicates }), Err)
 }
 
 /// Runs the pool until all executions have ended, or the run is interrupted. Returns the latest
@@ -112,10 +127,11 @@ async fn run_submitted(
     pool: PoolConfig,
     client: &Client,
     stats: &Arc<PoolStats>,
-    submitted: &Submitted,
+    progress: &mut Progress,
+    results: &mut Results,
 ) -> Result<Option<SignalKind>, CliError> {
-    let mut open: BTreeSet<ExecutionId> = submitted.ids.iter().map(|(_, id)| *id).collect();
-    let mut progress = Progress::new(open.len() as u64);
+    let mut open = results.open();
+    progress.run(open.len() as u64);
     let namespace = Some(client.namespace().clone());
     let filter = CompletionFilter { namespace, ..CompletionFilter::default() };
     let backend = client.backend().clone();
@@ -139,24 +155,25 @@ async fn run_submitted(
                 }
             }
             _ = ticks.tick() => progress.show(stats),
-            item = completions.next() => match item.map_err(CliError::runtime)? {
+            read = results.next(), if !results.is_idle() => read?,
+            item = completions.next(), if !results.is_busy() => match item.map_err(CliError::runtime)? {
                 Some(CompletionItem::Gap { .. }) => {
-                    read_open(client, &mut open, &mut progress).await?;
+                    read_open(client, &mut open, progress, results).await?;
                 }
                 Some(CompletionItem::Completed { execution_id, outcome, .. })
                     if open.remove(&execution_id) =>
                 {
                     progress.ended(outcome == TerminalOutcome::Success);
+                    results.begin(execution_id);
                 }
                 _ => {}
             },
             ended = &mut workers => {
-                progress.finish();
                 return joined(ended).map(|()| latest);
             }
         }
     }
-    progress.finish();
+    progress.collect();
     drain.send_replace(true);
     if stops {
         // Aborting drops the workers, which ends their commands.
@@ -179,12 +196,14 @@ async fn read_open(
     client: &Client,
     open: &mut BTreeSet<ExecutionId>,
     progress: &mut Progress,
+    results: &mut Results,
 ) -> Result<(), CliError> {
     for id in open.clone() {
         let snapshot = client.describe(&id).await?;
         let outcome = snapshot.map_or(TerminalOutcome::None, |seen| seen.state.terminal_outcome);
         if outcome != TerminalOutcome::None && open.remove(&id) {
             progress.ended(outcome == TerminalOutcome::Success);
+            results.begin(id);
         }
     }
     Ok(())

@@ -6,11 +6,12 @@ use ff_sdk::core::token::{Rotation, SecretInfo};
 use ff_sdk::{FlowFabricAdminClient, RejectionKind, SdkError};
 use serde_json::json;
 
-use crate::args::{ListSecretsArgs, RotateArgs, SecretCommand, SecretSource, SecretStoreArgs};
+use crate::args::{ListSecretsArgs, RotateArgs, SecretCommand, SecretSource};
 use crate::exit::{CliError, print, print_line};
 use crate::operate::rejection;
 use crate::report::{table, time, wire_name};
 use crate::results::hex;
+use crate::terminal::fitted;
 use crate::{backend, confidential};
 
 /// The number of bytes of a generated secret.
@@ -28,7 +29,8 @@ pub async fn secret(command: SecretCommand) -> Result<ExitCode, CliError> {
 async fn rotate(args: RotateArgs) -> Result<(), CliError> {
     let RotateArgs { store, kid, source, grace, json } = args;
     let secret = read_secret(&source)?;
-    let admin = admin(&store).await?;
+    let store = backend::open_shared(store.backend.as_deref(), backend::Wait::Briefly).await?;
+    let admin = FlowFabricAdminClient::connect_with(store.backend).await?;
     let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
     let rotated = admin.rotate_waitpoint_secret(kid.as_str(), &secret, grace_ms).await;
     let rotation = rotated.map_err(|error| rotation_error(&error))?;
@@ -73,7 +75,9 @@ fn rotation_error(error: &SdkError) -> CliError {
 }
 
 async fn list(args: ListSecretsArgs) -> Result<(), CliError> {
-    let secrets = admin(&args.store).await?.list_waitpoint_secrets().await?;
+    let store = backend::open_existing(args.store.backend.as_deref()).await?;
+    let admin = FlowFabricAdminClient::connect_with(store.backend).await?;
+    let secrets = admin.list_waitpoint_secrets().await?;
     match args.json {
         true => print_line(json!({"secrets": secrets})),
         false => print(&text(&secrets)),
@@ -90,10 +94,5 @@ fn text(secrets: &[SecretInfo]) -> String {
         let until = secret.good_until.map_or_else(|| "the next rotation".to_owned(), time);
         table.add_row(vec![secret.kid.to_string(), current.to_owned(), until]);
     }
-    format!("{table}\n")
-}
-
-async fn admin(store: &SecretStoreArgs) -> Result<FlowFabricAdminClient, CliError> {
-    let store = backend::open_shared(store.backend.as_deref(), backend::Wait::Briefly).await?;
-    Ok(FlowFabricAdminClient::connect_with(store.backend).await?)
+    fitted(table)
 }

@@ -12,7 +12,6 @@ use std::time::Duration;
 use ff_sdk::core::store::Bytes;
 use ff_sdk::{ClaimedTask, HandlerError, RawPayload, TaskContext};
 use serde::Deserialize;
-use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 
@@ -49,11 +48,15 @@ struct Payload {
 }
 
 impl ShellJob {
-    /// Parses a payload.
-    pub fn parse(payload: &Value) -> Result<Self, String> {
+    /// Parses a payload: a JSON object.
+    pub fn parse(payload: &[u8]) -> Result<Self, String> {
         let expected = "the payload must have either \"command\" (a string) or \"argv\" (a list)";
-        let payload =
-            Payload::deserialize(payload).map_err(|error| format!("{expected}: {error}"))?;
+        // Serde takes a list as the fields of an object in their order.
+        if !payload.trim_ascii_start().starts_with(b"{") {
+            return Err(expected.to_owned());
+        }
+        let payload: Payload =
+            serde_json::from_slice(payload).map_err(|error| format!("{expected}: {error}"))?;
         match (payload.command, payload.argv) {
             (Some(command), None) => Ok(Self::Command(command)),
             (None, Some(argv)) if !argv.is_empty() => Ok(Self::Argv(argv)),
@@ -114,9 +117,7 @@ pub type CommandResult = Result<Vec<u8>, HandlerError>;
 /// future ends the command in the background.
 pub async fn run(context: TaskContext, RawPayload(payload): RawPayload) -> CommandResult {
     let invalid = |reason: String| HandlerError::permanent(reason).with_category("invalid_payload");
-    let text = payload.as_deref().unwrap_or_default();
-    let value = serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
-    let job = ShellJob::parse(&value).map_err(invalid)?;
+    let job = ShellJob::parse(payload.as_deref().unwrap_or_default()).map_err(invalid)?;
     let ended = execute(&job, task_env!(context), payload, Ending::never()).await;
     ended.unwrap_or_else(|never| match never {})
 }

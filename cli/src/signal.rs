@@ -48,7 +48,7 @@ pub async fn signal(args: SignalArgs) -> Result<ExitCode, CliError> {
         describe(delivered.map_err(|error| delivery_error(&error, &key))?);
     if args.json {
         print_line(json!({
-            "id": args.id,
+            "execution_id": args.id,
             "waitpoint_id": waitpoint,
             "outcome": outcome,
             "effect": effect,

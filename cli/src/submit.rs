@@ -1,18 +1,23 @@
 //! `ff submit`: submits the executions of a file to a store, in chunks.
 
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::ExitCode;
 
+use ff_sdk::core::error::ErrorClass;
+use ff_sdk::core::id::ExecutionKind;
 use ff_sdk::core::policy::ExecutionPolicy;
-use ff_sdk::{Client, CreateOutcome, EngineError, SdkError, Submission};
-use indicatif::ProgressBar;
+use ff_sdk::{Client, CreateOutcome, EngineError, ExecutionId, SdkError, Submission};
 use serde_json::json;
 
 use crate::args::SubmitArgs;
 use crate::exit::{CliError, FAILED, print, warn};
 use crate::job_line::JobLine;
 use crate::lines::Lines;
+use crate::progress::Submitting;
 use crate::report::counted;
-use crate::{backend, progress};
+use crate::{backend, result};
 
 /// The most submissions in one call.
 const CHUNK: usize = 1_000;
@@ -21,20 +26,72 @@ const CHUNK_BYTES: usize = 8 << 20;
 
 /// Runs the command.
 pub async fn submit(args: SubmitArgs) -> Result<ExitCode, CliError> {
+    match (&args.file, &args.kind) {
+        (None, Some(kind)) => submit_one(&args, kind).await,
+        (file, _) => submit_file(&args, file.as_deref().unwrap_or(Path::new("-"))).await,
+    }
+}
+
+/// Submits the execution of `--kind`.
+async fn submit_one(args: &SubmitArgs, kind: &ExecutionKind) -> Result<ExitCode, CliError> {
+    let usage = |problem: String| CliError::usage(format!("--payload: {problem}"));
+    let job = JobLine::new(kind, args.payload.as_deref(), args.idempotency_key.as_deref());
+    let submission = job.map_err(usage)?.submission(args.lane.as_str(), ExecutionPolicy::default());
+    let client = backend::client_or_set_up(&args.store, args.timeout).await?;
+    client.check(&submission).map_err(|error| CliError::usage(error.to_string()))?;
+    let (outcome, _) = Outcome::of(client.submit(submission).await);
+    match &outcome {
+        Outcome::Created(id) | Outcome::Duplicate(id) if args.wait => {
+            let name = outcome.name();
+            warn(&format!("ff: {name} {id}\n"));
+            return result::wait(&client, *id, None, args.json).await;
+        }
+        Outcome::Created(_) | Outcome::Duplicate(_) => {
+            print(&outcome.line(1, args.json))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Outcome::Refused(error) | Outcome::NotSent(error) | Outcome::Unknown(error) => {
+            let name = outcome.name().replace('_', " ");
+            warn(&format!("ff: {name}: {error}\n"));
+        }
+    }
+    if args.json {
+        print(&outcome.line(1, true))?;
+    }
+    Ok(ExitCode::from(FAILED))
+}
+
+/// Submits the lines of a file.
+async fn submit_file(args: &SubmitArgs, file: &Path) -> Result<ExitCode, CliError> {
     // A missing file is reported without a store.
-    let mut lines = Lines::open(&args.file)?;
-    let client = backend::client(&args.store).await?;
-    let lane = args.lane.as_str();
-    let checked = lines.parse_all(|_, text| parse(&text, &client, lane).map(drop))?;
+    let mut lines = Lines::open(file)?;
+    let client = backend::client_or_set_up(&args.store, args.timeout).await?;
+    let checked = lines.parse_all(|line, text| parse(&text, line, &client, args).map(drop))?;
     let total = checked.len() as u64;
     lines.rewind()?;
-    let bar = progress::bar(total, "{bar:20.cyan/blue} {pos}/{len} {per_sec} eta {eta}");
+    let progress = Submitting::new(total);
     let mut counts = Counts::default();
-    let sent = send(&mut lines, &client, &args, &bar, &mut counts).await;
-    bar.finish_and_clear();
+    let sent = send(&mut lines, &client, args, &progress, &mut counts).await;
+    progress.finish();
+    // An error of the input ends the loop early.
+    let sent_lines = counts.created + counts.duplicates + counts.refused + counts.unknown;
+    counts.not_sent = total.saturating_sub(sent_lines);
     warn(&format!("ff: {counts} of {total}\n"));
-    sent?;
-    Ok(if counts.refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    if sent?.is_break() {
+        warn(&format!("ff: {}\n", advice(args)));
+    }
+    Ok(if counts.all_submitted() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+/// How to submit the rest.
+fn advice(args: &SubmitArgs) -> &'static str {
+    match args.key_prefix {
+        Some(_) => "to submit the rest, repeat the command: lines that exist count as duplicates",
+        None => {
+            "repeating the command would create lines without an idempotency_key twice: --json \
+             prints the outcome of each line, and with --key-prefix the command can be repeated"
+        }
+    }
 }
 
 /// The number of lines by outcome.
@@ -43,96 +100,186 @@ struct Counts {
     created: u64,
     duplicates: u64,
     refused: u64,
+    not_sent: u64,
+    unknown: u64,
 }
 
-impl std::fmt::Display for Counts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { created, duplicates, refused } = self;
-        let duplicates = counted(*duplicates, "duplicate", "duplicates");
-        write!(f, "{created} created, {duplicates}, {refused} refused")
+impl Counts {
+    fn add(&mut self, outcome: &Outcome) {
+        *match outcome {
+            Outcome::Created(_) => &mut self.created,
+            Outcome::Duplicate(_) => &mut self.duplicates,
+            Outcome::Refused(_) => &mut self.refused,
+            Outcome::NotSent(_) => &mut self.not_sent,
+            Outcome::Unknown(_) => &mut self.unknown,
+        } += 1;
+    }
+
+    const fn all_submitted(&self) -> bool {
+        self.refused + self.not_sent + self.unknown == 0
     }
 }
 
-fn parse(text: &str, client: &Client, lane: &str) -> Result<Submission, String> {
-    let submission = JobLine::parse(text)?.submission(lane, ExecutionPolicy::default());
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { created, duplicates, refused, not_sent, unknown } = self;
+        let duplicates = counted(*duplicates, "duplicate", "duplicates");
+        write!(f, "{created} created, {duplicates}, {refused} refused")?;
+        if not_sent + unknown > 0 {
+            write!(f, ", {not_sent} not sent, {unknown} unknown")?;
+        }
+        Ok(())
+    }
+}
+
+/// The outcome of a line.
+#[derive(Clone, Debug)]
+enum Outcome {
+    Created(ExecutionId),
+    Duplicate(ExecutionId),
+    Refused(String),
+    NotSent(String),
+    Unknown(String),
+}
+
+impl Outcome {
+    /// The outcome, and whether to go on.
+    fn of(result: Result<CreateOutcome, SdkError>) -> (Self, ControlFlow<()>) {
+        let error = match result {
+            Ok(CreateOutcome::Created(id)) => {
+                return (Self::Created(id), ControlFlow::Continue(()));
+            }
+            Ok(CreateOutcome::Duplicate(id)) => {
+                return (Self::Duplicate(id), ControlFlow::Continue(()));
+            }
+            Err(error) => error,
+        };
+        let text = error.to_string();
+        match error.engine() {
+            Some(engine) if engine.may_be_applied() => {
+                (Self::Unknown(text), ControlFlow::Break(()))
+            }
+            Some(EngineError::StoreLost { .. }) => (Self::NotSent(text), ControlFlow::Break(())),
+            Some(engine) if engine.class() != ErrorClass::Retryable => {
+                (Self::Refused(text), ControlFlow::Continue(()))
+            }
+            _ => (Self::NotSent(text), ControlFlow::Break(())),
+        }
+    }
+
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Created(_) => "created",
+            Self::Duplicate(_) => "duplicate",
+            Self::Refused(_) => "refused",
+            Self::NotSent(_) => "not_sent",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+
+    const fn error(&self) -> Option<&String> {
+        match self {
+            Self::Created(_) | Self::Duplicate(_) => None,
+            Self::Refused(error) | Self::NotSent(error) | Self::Unknown(error) => Some(error),
+        }
+    }
+
+    /// The line that is printed.
+    fn line(&self, number: usize, as_json: bool) -> String {
+        let outcome = self.name();
+        let line = match (self, self.error()) {
+            (Self::Created(id) | Self::Duplicate(id), _) if as_json => {
+                json!({"line": number, "outcome": outcome, "execution_id": id}).to_string()
+            }
+            (Self::Created(id) | Self::Duplicate(id), _) => id.to_string(),
+            (_, error) if as_json => {
+                json!({"line": number, "outcome": outcome, "error": error}).to_string()
+            }
+            _ => "-".to_owned(),
+        };
+        line + "\n"
+    }
+}
+
+fn parse(
+    text: &str,
+    line: usize,
+    client: &Client,
+    args: &SubmitArgs,
+) -> Result<Submission, String> {
+    let mut job = JobLine::parse(text)?;
+    if let (None, Some(prefix)) = (&job.idempotency_key, &args.key_prefix) {
+        job.idempotency_key = Some(format!("{prefix}:{line}"));
+    }
+    let submission = job.submission(args.lane.as_str(), ExecutionPolicy::default());
     client.check(&submission).map_err(|error| error.to_string())?;
     Ok(submission)
 }
 
-/// Submits all lines and prints the outcome of each.
+/// Submits all lines and prints the outcome of each. After the store has accepted nothing for the
+/// time limit of a call, the other lines are not sent.
 async fn send(
     lines: &mut Lines,
     client: &Client,
     args: &SubmitArgs,
-    bar: &ProgressBar,
+    progress: &Submitting,
     counts: &mut Counts,
-) -> Result<(), CliError> {
+) -> Result<ControlFlow<()>, CliError> {
+    let mut flow = ControlFlow::Continue(());
     loop {
         let (mut numbers, mut chunk, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while chunk.len() < CHUNK && bytes < CHUNK_BYTES {
+        while numbers.len() < CHUNK && bytes < CHUNK_BYTES {
             let Some((line, text)) = lines.next()? else { break };
+            numbers.push(line);
             bytes += text.as_ref().map_or(0, String::len);
-            let submission = text.and_then(|text| parse(&text, client, args.lane.as_str()));
+            if flow.is_break() {
+                continue;
+            }
+            let submission = text.and_then(|text| parse(&text, line, client, args));
             let changed = |problem| {
                 let name = lines.name();
                 CliError::runtime(format!("{name}:{line}: the file was changed: {problem}"))
             };
             chunk.push(submission.map_err(changed)?);
-            numbers.push(line);
         }
-        if chunk.is_empty() {
-            return Ok(());
+        if numbers.is_empty() {
+            return Ok(flow);
         }
-        let outcomes = client.submit_many(chunk).await;
-        bar.inc(numbers.len() as u64);
-        print_outcomes(numbers, outcomes, args.json, counts)?;
+        let rest = Outcome::NotSent("the command stopped before this line".to_owned());
+        let mut outcomes = vec![rest; numbers.len()];
+        let each = |number: usize, result| {
+            progress.answered();
+            let (outcome, next) = Outcome::of(result);
+            if let (true, true, Some(problem)) =
+                (next.is_break(), flow.is_continue(), outcome.error())
+            {
+                let (line, name) = (numbers[number], outcome.name().replace('_', " "));
+                let problem = format!("ff: line {line}: {name}: {problem}");
+                progress.print_line(&format!("{problem}; no further lines are sent"));
+                flow = next;
+            }
+            outcomes[number] = outcome;
+            next
+        };
+        progress.during(client.submit_each(chunk, each)).await;
+        print_outcomes(&numbers, &outcomes, args.json, counts)?;
     }
 }
 
-/// Prints the outcomes of a chunk. If the store did not answer for a line, the first such line ends
-/// the command: it is not known whether its execution was created.
+/// Prints the outcomes of a chunk, and why lines were refused.
 fn print_outcomes(
-    numbers: Vec<usize>,
-    outcomes: Vec<Result<CreateOutcome, SdkError>>,
-    json: bool,
+    numbers: &[usize],
+    outcomes: &[Outcome],
+    as_json: bool,
     counts: &mut Counts,
 ) -> Result<(), CliError> {
-    let (mut text, mut unanswered) = (String::new(), None);
-    for (line, result) in numbers.into_iter().zip(outcomes) {
-        let (outcome, id, error) = match result {
-            Ok(CreateOutcome::Created(id)) => ("created", Some(id), None),
-            Ok(CreateOutcome::Duplicate(id)) => ("duplicate", Some(id), None),
-            Err(error) => match error.engine().and_then(EngineError::rejection) {
-                Some(_) => ("refused", None, Some(error.to_string())),
-                None => ("unanswered", None, Some(error.to_string())),
-            },
-        };
-        match outcome {
-            "created" => counts.created += 1,
-            "duplicate" => counts.duplicates += 1,
-            "refused" => counts.refused += 1,
-            _ => {}
-        }
-        let printed = match (json, id) {
-            (true, Some(id)) => {
-                format!("{}\n", json!({"line": line, "outcome": outcome, "id": id}))
-            }
-            (true, None) => {
-                format!("{}\n", json!({"line": line, "outcome": outcome, "error": error}))
-            }
-            (false, Some(id)) => format!("{id}\n"),
-            (false, None) => String::new(),
-        };
-        text.push_str(&printed);
-        if let Some(error) = error {
-            let problem = format!("line {line}: {outcome}: {error}");
-            if outcome == "unanswered" {
-                unanswered.get_or_insert(problem);
-            } else {
-                warn(&format!("ff: {problem}\n"));
-            }
+    let mut text = String::new();
+    for (line, outcome) in numbers.iter().zip(outcomes) {
+        counts.add(outcome);
+        text.push_str(&outcome.line(*line, as_json));
+        if let Outcome::Refused(error) = outcome {
+            warn(&format!("ff: line {line}: refused: {error}\n"));
         }
     }
-    print(&text)?;
-    unanswered.map_or(Ok(()), |problem| Err(CliError::runtime(problem)))
+    print(&text)
 }

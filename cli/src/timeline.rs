@@ -13,7 +13,7 @@ pub async fn text(client: &Client, results: &[JobResult]) -> Result<String, SdkE
     let notable =
         |result: &&JobResult| result.retries > 0 || result.reclaims > 0 || !result.is_completed();
     for result in results.iter().filter(notable) {
-        text.push_str(&format!("line {} {} {}\n", result.line, result.id, result.outcome));
+        text.push_str(&format!("line {} {} {}\n", result.line, result.id, result.state));
         let history = client.history(&result.id).await?;
         let start = history.events.first().map_or(result.created_at, |entry| entry.at);
         for (number, entry) in history.events.iter().enumerate() {

@@ -13,6 +13,7 @@ use crate::args::ExecutionArgs;
 use crate::backend;
 use crate::exit::{CliError, print};
 use crate::report::{self, name_value_table, table, time, wire_name};
+use crate::terminal::fitted;
 
 /// Runs the command.
 pub async fn waitpoints(args: ExecutionArgs) -> Result<ExitCode, CliError> {
@@ -24,7 +25,7 @@ pub async fn waitpoints(args: ExecutionArgs) -> Result<ExitCode, CliError> {
 
 fn object(snapshot: &ExecutionSnapshot) -> String {
     let object = json!({
-        "id": snapshot.execution_id,
+        "execution_id": snapshot.execution_id,
         "state": snapshot.state.public_state,
         "suspension": snapshot.suspension,
         "waitpoints": snapshot.waitpoints,
@@ -40,7 +41,7 @@ fn text(snapshot: &ExecutionSnapshot) -> String {
     };
     match snapshot.waitpoints.is_empty() {
         true => format!("{suspension}no open waitpoints\n"),
-        false => format!("{suspension}{}\n", waitpoint_table(&snapshot.waitpoints)),
+        false => format!("{suspension}{}", fitted(waitpoint_table(&snapshot.waitpoints))),
     }
 }
 

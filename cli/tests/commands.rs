@@ -24,6 +24,8 @@ fn commands_on_a_shared_store_say_how_to_give_its_url() {
         &["work", "--exec", "true"],
         &["describe", ID],
         &["list"],
+        &["result", ID],
+        &["submit", "--kind", "k"],
         &["history", ID],
         &["watch"],
         &["tail", ID],
@@ -45,10 +47,31 @@ fn commands_on_a_shared_store_say_how_to_give_its_url() {
 
 #[test]
 fn an_invalid_store_url_is_refused_without_repeating_its_password() {
-    for url in ["tape:", "memory:x", "valkey", "valkey:/", "", "tape://me:secret@host"] {
+    for url in [
+        "tape:",
+        "memory:x",
+        "valkey",
+        "valkey:/",
+        "",
+        "tape://me:secret@host",
+        "valkey:/me:secret@host",
+        "me:secret@host",
+        "valkey://me:s/secret@host",
+        "valkey://host?password=secret",
+    ] {
         let output = ff(&["list", "--backend", url]);
         assert_eq!(output.status.code(), Some(2), "{url:?}");
         assert!(errors(&output).contains("invalid store URL"), "{}", errors(&output));
+        assert!(!errors(&output).contains("secret"), "{}", errors(&output));
+    }
+}
+
+#[test]
+fn a_store_url_in_a_wrong_place_is_shown_without_its_password() {
+    for arguments in [&["valkey://me:secret@host"][..], &["list", "me:secret@host"]] {
+        let output = ff(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(errors(&output).contains("'***@host'") || errors(&output).contains("//***@host"));
         assert!(!errors(&output).contains("secret"), "{}", errors(&output));
     }
 }
@@ -60,6 +83,56 @@ fn the_option_backend_takes_precedence_over_the_environment() {
     assert!(errors(&output).contains("invalid store URL `tape:`"), "{}", errors(&output));
     let output = command.args(["--backend", "reel:"]).output().expect("ff runs");
     assert!(errors(&output).contains("invalid store URL `reel:`"), "{}", errors(&output));
+}
+
+#[test]
+fn the_namespace_is_an_option_or_in_the_environment() {
+    let refused = |option: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+        command.args(["list", "--backend", "tape:"]).args(option).env("FF_NAMESPACE", "two words");
+        errors(&command.output().expect("ff runs")).contains("two words")
+    };
+    assert!(refused(&[]), "FF_NAMESPACE is ignored");
+    assert!(!refused(&["--namespace", "one"]), "the option takes precedence");
+}
+
+/// So `ff describe` finds the execution of the example.
+#[test]
+fn the_example_of_the_readme_uses_the_default_namespace() {
+    let readme = include_str!("../../README.md");
+    let help = ff(&["list", "--help"]);
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(help.contains("[default: ff]"), "{help}");
+    for call in
+        [r#"connect_with(backend.clone(), "ff")"#, r#"WorkerConfig::new("adder", "adder-1", "ff")"#]
+    {
+        assert!(readme.contains(call), "{call}");
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_name_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = ff(&["completions", shell]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        assert!(text.contains("waitpoints") && text.contains("lease-ttl"), "{shell}: {text}");
+    }
+    let page = String::from_utf8_lossy(&ff(&["man"]).stdout).into_owned();
+    assert!(page.contains(".TH ff") && page.contains("waitpoints"), "{page}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("a text");
+    assert_eq!(ff(&["man", "--dir", path]).status.code(), Some(0));
+    assert!(folder.path().join("ff-submit.1").exists(), "{:?}", folder.path().read_dir());
+    assert_eq!(ff(&["man", "--dir", "no-such-folder"]).status.code(), Some(2));
+}
+
+#[test]
+fn commands_have_the_short_names_that_people_try() {
+    for alias in [&["ls"][..], &["get", ID], &["retry", ID], &["logs", ID]] {
+        let output = ff(alias);
+        assert!(errors(&output).contains("no store given"), "{alias:?}: {}", errors(&output));
+    }
 }
 
 #[test]

@@ -36,9 +36,13 @@ fn run_lines(lines: &str, arguments: &[&str]) -> Output {
     child.wait_with_output().expect("ff ends")
 }
 
+/// The results in the order of the input.
 fn results(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).expect("the results were written");
-    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    let parsed = text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON"));
+    let mut results: Vec<Value> = parsed.collect();
+    results.sort_by_key(|line| line["line"].as_u64());
+    results
 }
 
 /// The parts that are the same in every run: line, outcome and result.
@@ -182,7 +186,7 @@ fn a_command_sees_its_payload_and_environment() {
     let (first, rest) = result.split_once('}').expect("the payload comes first");
     let seen: Value = serde_json::from_str(&format!("{first}}}")).expect("JSON");
     assert_eq!(seen, payload["payload"]);
-    let id = results[0]["id"].as_str().expect("a text");
+    let id = results[0]["execution_id"].as_str().expect("a text");
     let epoch = results[0]["created_at"].as_u64().expect("a number") + 1;
     assert_eq!(rest, format!("0 0 {epoch}\n{id}\n"));
 }
@@ -222,6 +226,35 @@ fn spawn_sleeper(directory: &TempDir, policy: &str, arguments: &[&str]) -> (Chil
     command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().expect("ff starts");
     (child, Pid::from_raw(up.line().parse().expect("a process ID")))
+}
+
+#[test]
+fn results_are_written_when_executions_end() {
+    let directory = TempDir::new().expect("a directory");
+    let (go, file) = (Pipe::new(&directory, "go"), directory.path().join("results"));
+    let jobs = directory.path().join("jobs");
+    let job =
+        |command: String| format!(r#"{{"kind":"shell","payload":{{"command":"{command}"}}}}"#);
+    let lines = [job(format!("cat {}", go.0.display())), job("echo two".to_owned())];
+    std::fs::write(&jobs, lines.join("\n")).expect("a file");
+    let name = |path: &Path| path.to_str().expect("a text").to_owned();
+    let mut command = ff(&["run", &name(&jobs), "--workers", "2", "--results", &name(&file)]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ff starts");
+    let written = file.clone();
+    let first = within(move || {
+        loop {
+            let text = std::fs::read_to_string(&written).unwrap_or_default();
+            match text.strip_suffix('\n') {
+                Some(line) => break serde_json::from_str::<Value>(line).expect("a line of JSON"),
+                None => std::thread::yield_now(),
+            }
+        }
+    });
+    assert_eq!((&first["line"], &first["result"]), (&2.into(), &"two\n".into()), "{first}");
+    go.write("done");
+    let output = within(move || child.wait_with_output().expect("ff ends"));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(results(&file).len(), 2);
 }
 
 #[test]

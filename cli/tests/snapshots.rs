@@ -40,6 +40,7 @@ const TIMES: (&str, &str) = (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "YYYY-MM
 /// An epoch is the creation time in milliseconds and the number of the lease.
 const EPOCHS: (&str, &str) = (r"\bepoch \d{13}\b", "epoch N");
 const MILLISECONDS: (&str, &str) = (r"\b\d+ ms\b", "N ms");
+const SERVERS: (&str, &str) = (r"127\.0\.0\.1:\d+ has no", "127.0.0.1:N has no");
 /// For tables with a column whose width varies.
 const BORDERS: (&str, &str) = ("[─═]+", "─");
 const SPACES: (&str, &str) = (" +", " ");
@@ -125,7 +126,7 @@ fn run_output() {
     ];
     let lines = lines.map(|line| format!("{line}\n")).concat();
     let mut transcript = Transcript::new(&[]);
-    let run = ["run", "-", "--workers", "1", "--seed", "1", "--lease-ttl-ms", "600000"];
+    let run = ["run", "-", "--workers", "1", "--seed", "1", "--lease-ttl", "10m"];
     transcript.run_with_input(&[&run[..], &["--verbose"]].concat(), &lines);
     let many = r#"{"kind": "shell", "payload": {"command": "true"}}"#.to_owned() + "\n";
     let start = transcript.text.len();
@@ -173,8 +174,9 @@ fn server_session() {
         let names = ["work", "--worker", "w", "--instance", "w-1", "--lane", lane];
         [&names[..], &["--exec", command, "--max", "1", "--verbose"]].concat()
     };
-    session.run(&["secret", "list"]);
+    session.run(&["list"]);
     session.run_with_input(&["submit", "-"], &line("a", "resize", "media"));
+    session.run(&["secret", "list"]);
     session.run_with_input(&["submit", "-"], &line("a", "resize", "media"));
     session.run(&work("media"));
     session.run_with_input(&["submit", "-"], &line("b", "crop", "slow"));
@@ -208,7 +210,11 @@ fn server_session() {
         (r"┆ +ms ┆", "┆ ms ┆"),
         (r"┆ +\d+ ┆ (succeeded|exit_code)", "┆ N  ┆ $1"),
     ];
-    check("session", &session.text, &[&attempts[..], &[TIMES, MILLISECONDS, EPOCHS]].concat());
+    check(
+        "session",
+        &session.text,
+        &[&attempts[..], &[TIMES, MILLISECONDS, EPOCHS, SERVERS]].concat(),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -277,6 +283,10 @@ fn error_messages() {
 {"kind": "mail", "payload": {"command": "true"}}
 {"kind": "shell", "payload": {}}
 {"kind": "shell", "payload": {"command": 7}}
+{"kind": "shell", "payload": ["true"]}
+["shell", {"command": "true"}]
+{"kind": "shell", "payload": {"command": "true"}, "delay_ms": -5}
+{"kind": "shell", "payload": {"command": "true"}, "priority": 9001}
 {"kind": "shell", "payload": {"command": "true"}, "colour": "red"}
 {"kind": "shell", "payload": {"command": "true"}, "lane": "media"}
 {"kind": "shell", "payload": {"command": "true"}, "idempotency_key": "k"}

@@ -36,8 +36,9 @@ fn two_workers_run_what_another_process_submits() {
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         finished.extend(objects(&text(&output.stdout)));
     }
-    assert!(finished.iter().all(|line| line["outcome"] == "completed"), "{finished:?}");
-    let worked: BTreeSet<_> = finished.iter().map(|line| line["id"].to_string()).collect();
+    assert!(finished.iter().all(|line| line["outcome"] == "success"), "{finished:?}");
+    let worked: BTreeSet<_> =
+        finished.iter().map(|line| line["execution_id"].to_string()).collect();
     assert_eq!((finished.len(), worked.len()), (40, 40));
 
     let seen = store.json(&["describe", &ids[7]]);
@@ -83,6 +84,17 @@ fn lists_are_filtered_and_paged_and_end_with_their_reader() {
     assert_eq!(count(&["--quarantined"]), 0);
     assert_eq!(count(&["--namespace", "else", "--lane", "other"]), 1);
 
+    let tagged = json!({"kind": "k2", "tags": {"team.name": "media", "team.size": "2"}});
+    let id = store.submit_one(tagged);
+    let media = ["--tag", "team.name=media"];
+    assert_eq!((count(&media), count(&["--tag", "team.name=other"])), (1, 0));
+    assert_eq!(count(&[&media[..], &["--tag", "team.size=3"]].concat()), 0);
+    let one = objects(&store.out(&["list", "--json", "--limit", "1", media[0], media[1]]));
+    assert_eq!(one[0]["execution_id"], json!(id), "pages of other executions are skipped");
+    assert_eq!(count(&["--since", "1h"]), 24);
+    let newest = objects(&store.out(&["list", "--since", "1h", "--limit", "3", "--json"]));
+    assert_eq!((newest.len(), &newest[0]["execution_id"]), (3, &json!(id)), "{newest:?}");
+
     let mut child = store.spawn(&["list", "--all", "--limit", "1"]);
     drop(child.stdout.take());
     let status = within(move || child.wait().expect("ff ends"));
@@ -90,25 +102,32 @@ fn lists_are_filtered_and_paged_and_end_with_their_reader() {
 }
 
 #[test]
-fn a_submission_is_refused_line_by_line_or_as_a_whole() {
+fn commands_on_an_empty_database_write_nothing_and_say_that_it_is_empty() {
     let store = Store::start();
-    let keyed = |n: u32| json!({"kind": "k", "payload": n, "idempotency_key": "key"});
-    let output = store.submit(&[keyed(1), keyed(1), keyed(2), json!({"kind": "k"})], &["--json"]);
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
-    let lines = objects(&text(&output.stdout));
-    let outcomes: Vec<&str> = lines.iter().filter_map(|line| line["outcome"].as_str()).collect();
-    assert_eq!(outcomes, ["created", "duplicate", "refused", "created"]);
-    assert_eq!(lines[0]["id"], lines[1]["id"]);
-    assert!(text(&output.stderr).contains("line 3: refused: "), "{}", text(&output.stderr));
-
-    let bad = [json!({"kind": "k"}), json!({"kind": ""}), json!({"kind": "k", "colour": "red"})];
-    let output = store.submit(&bad, &[]);
-    assert_eq!(output.status.code(), Some(2));
-    let errors = text(&output.stderr);
-    for wanted in ["standard input:2: ", "standard input:3: ", "nothing was submitted"] {
-        assert!(errors.contains(wanted), "{errors}");
+    let waitpoint = ["signal", MISSING, "approval", "go", "--token-file", "Cargo.toml"];
+    for command in [
+        &["list"][..],
+        &["list", "--quarantined"],
+        &["describe", MISSING],
+        &["history", MISSING],
+        &["result", MISSING],
+        &["watch"],
+        &["tail", MISSING],
+        &["waitpoints", MISSING],
+        &["secret", "list"],
+        &["cancel", MISSING],
+        &["resume", MISSING],
+        &["replay", MISSING],
+        &["revoke", MISSING],
+        &waitpoint,
+    ] {
+        let output = store.run(command);
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {errors}");
+        assert!(errors.contains("has no FlowFabric data"), "{command:?}: {errors}");
     }
-    assert_eq!(objects(&store.out(&["list", "--all", "--json"])).len(), 2);
+    store.out(&["doctor"]);
+    assert!(store.query("DBSIZE").starts_with(":0"), "{}", store.query("KEYS *"));
 }
 
 #[test]
@@ -148,7 +167,7 @@ fn a_revoked_lease_ends_the_command_and_another_takes_over() {
     let id = store.submit_one(json!({"kind": "k"}));
     // The first attempt never ends, the next one does.
     let command = format!("echo $$ > {}; [ $FF_ATTEMPT_INDEX != 0 ] || sleep 1000", up.0.display());
-    let exec = ["work", "--exec", &command, "--lease-ttl-ms", "1000", "--max", "2", "--json"];
+    let exec = ["work", "--exec", &command, "--lease-ttl", "1s", "--max", "2", "--json"];
     let exec = [&exec[..], &["--slots", "1"]].concat();
     let worker = store.spawn(&exec);
     up.line();
@@ -158,7 +177,7 @@ fn a_revoked_lease_ends_the_command_and_another_takes_over() {
     let output = within(move || worker.wait_with_output().expect("ff ends"));
     let outcomes: Vec<Value> =
         objects(&text(&output.stdout)).iter().map(|line| line["outcome"].clone()).collect();
-    assert_eq!(outcomes, ["lost", "completed"], "{}", text(&output.stderr));
+    assert_eq!(outcomes, ["lost", "success"], "{}", text(&output.stderr));
     let history = store.out(&["history", &id]);
     assert!(history.contains(&format!("lease of epoch {epoch} revoked")), "{history}");
 }
@@ -170,7 +189,7 @@ fn another_worker_takes_over_from_a_killed_one() {
     let up = Pipe::new(&directory, "up");
     let id = store.submit_one(json!({"kind": "k"}));
     let command = format!("echo up > {}; sleep 1000", up.0.display());
-    let exec = ["work", "--exec", &command, "--lease-ttl-ms", "1000"];
+    let exec = ["work", "--exec", &command, "--lease-ttl", "1s"];
     let mut killed = store.spawn(&exec);
     up.line();
     signal(&killed, Signal::SIGKILL);
@@ -222,14 +241,15 @@ fn the_first_signal_drains_and_the_second_gives_tasks_back() {
 #[test]
 fn a_worker_survives_a_server_that_stops_for_a_while() {
     let store = Store::start();
-    let mut worker = store.spawn(&["work", "--exec", "true", "--max", "1"]);
+    let url = format!("{}?response_timeout_ms=300&connect_timeout_ms=300", store.url());
+    let mut worker = store.spawn(&["work", "--exec", "true", "--max", "1", "--backend", &url]);
     let errors = LineReader::stderr(&mut worker);
     errors.wait_for("started in namespace ff");
     let server = store.pid();
     kill(server, Signal::SIGSTOP).expect("the server is there");
-    errors.wait_for("retrying");
+    errors.wait_for("cannot be used: it does not answer; trying again");
     kill(server, Signal::SIGCONT).expect("the server is there");
-    errors.wait_for("the store answers again");
+    errors.wait_for("connected again to the store at");
     let id = store.submit_one(json!({"kind": "k"}));
     let status = within(move || worker.wait().expect("ff ends"));
     assert_eq!(status.code(), Some(0));
@@ -239,6 +259,7 @@ fn a_worker_survives_a_server_that_stops_for_a_while() {
 #[test]
 fn a_watch_survives_a_server_that_stops_for_a_while() {
     let store = Store::start();
+    cancelled(&store, json!({"kind": "k"}));
     let mut watching = store.spawn(&["watch", "--count", "1"]);
     let errors = LineReader::stderr(&mut watching);
     errors.wait_for("watching namespace ff");
@@ -275,7 +296,6 @@ fn a_watch_continues_from_its_cursor_file() {
     let directory = TempDir::new().expect("a directory");
     let file = directory.path().join("cursor").display().to_string();
     let red = || json!({"kind": "k", "tags": {"test.colour": "red"}});
-    store.out(&["list"]);
     cancelled(&store, red());
     // It begins now by default, and stores that cursor before anything ends.
     let watch = ["watch", "--tag", "test.colour=red", "--cursor-file", &file, "--json"];
@@ -382,5 +402,38 @@ fn a_worker_can_start_while_the_memory_is_full() {
     assert!(store.query("CONFIG SET maxmemory 1").starts_with("+OK"));
     store.out(&["work", "--exec", "cat", "--until-idle"]);
     assert_eq!(store.state(&id), "completed");
-    store.out(&["doctor", "--no-audit"]);
+    let examined = store.run(&["doctor", "--no-audit"]);
+    assert_eq!(examined.status.code(), Some(1), "no new work is accepted: {examined:?}");
+}
+
+/// The objects of all commands call an ID and an outcome the same.
+#[test]
+fn json_has_one_vocabulary() {
+    let store = Store::start();
+    let submitted = store.submit(&[json!({"kind": "k"})], &["--json"]);
+    let submitted = objects(&text(&submitted.stdout)).remove(0);
+    let id = submitted["execution_id"].as_str().expect("an ID").to_owned();
+    let waiting = store.json(&["waitpoints", &id]);
+    let worked = objects(&store.out(&["work", "--exec", "true", "--max", "1", "--json"])).remove(0);
+    let watch = ["watch", "--from", "start", "--count", "1", "--json"];
+    let watched = objects(&store.out(&watch)).remove(0);
+    let listed = objects(&store.out(&["list", "--json"])).remove(0);
+    let described = store.json(&["describe", &id]);
+    let replayed = store.json(&["replay", &id]);
+    let cancelled = store.json(&["cancel", &id]);
+    for object in [&waiting, &worked, &watched, &listed, &described, &replayed, &cancelled] {
+        assert_eq!((&object["execution_id"], &object["id"]), (&json!(id), &Value::Null));
+    }
+    for object in [&worked, &watched, &listed, &described] {
+        assert_eq!(object["outcome"], "success", "{object}");
+    }
+    let directory = TempDir::new().expect("a directory");
+    let results = directory.path().join("results").display().to_string();
+    let line = json!({"kind": "shell", "payload": {"command": "true"}}).to_string();
+    let run = ["run", "-", "--backend", "memory:", "--results", &results];
+    let output = store.run_with_input(&run, &line);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let result = &objects(&std::fs::read_to_string(&results).expect("the results"))[0];
+    assert!(result["execution_id"].is_string() && result["id"].is_null(), "{result}");
+    assert_eq!((&result["outcome"], &result["state"]), (&json!("success"), &json!("completed")));
 }

@@ -93,7 +93,7 @@ async fn each_signal_is_counted_once_and_the_last_one_resumes() {
 
     let first = ["signal", &id, &at, "approved", "--source", "alice", "--idempotency-key", "a"];
     let sent = store.json(&[&first[..], &["--token-file", path]].concat());
-    for (name, wanted) in [("outcome", "accepted"), ("effect", "counted"), ("id", &id)] {
+    for (name, wanted) in [("outcome", "accepted"), ("effect", "counted"), ("execution_id", &id)] {
         assert_eq!(sent[name], wanted, "{sent}");
     }
     assert_eq!((&sent["waitpoint_id"], &sent["idempotency_key"]), (&json!(at), &json!("a")));

@@ -3,9 +3,12 @@
 mod result;
 mod scans;
 mod streams;
+mod submitting;
 mod waiting;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use ff_core::backend::{BackendReport, EngineBackend};
@@ -22,7 +25,7 @@ use ff_core::op::{
 };
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::Priority;
-use ff_core::store::bounds::{MAX_PAGE, MAX_UNITS};
+use ff_core::store::bounds::MAX_PAGE;
 use ff_core::store::codec::Codec;
 use ff_core::store::{Bytes, Cursor, Fetched, JournalEntry, StreamName, StreamPage};
 use ff_core::time::{DurationMs, TimestampMs};
@@ -69,6 +72,10 @@ struct Inner {
     /// of one client keep their order.
     latest_created: Mutex<BTreeMap<u16, TimestampMs>>,
     in_flight: Semaphore,
+    /// Whether the last batch with idempotency keys had duplicates. The next batch then reads the
+    /// records of its keys first. Without that each duplicate is a conflict, which takes from the
+    /// budget of retries, 100 in each second.
+    repeats: AtomicBool,
     end_watches: Arc<EndWatches>,
 }
 
@@ -110,13 +117,14 @@ impl Client {
         config.check()?;
         let codec = Codec::knowing(config.known_format);
         let context = OperationContext::new(DurationMs::from(config.call_timeout), codec);
-        let sources = Sources { seed: config.seed, clock: config.clock };
+        let sources = Sources { seed: config.seed, clock: config.clock, ends_refused: true };
         let connection =
             Connection::open(backend, config.partition_config, context, sources).await?;
         let connection = Arc::new(connection);
         let end_watches = Arc::new(EndWatches::new(connection.clone()));
         let (latest_created, in_flight) = (Mutex::default(), Semaphore::new(config.max_in_flight));
-        let inner = Inner { connection, config, latest_created, in_flight, end_watches };
+        let repeats = AtomicBool::new(false);
+        let inner = Inner { connection, config, latest_created, in_flight, repeats, end_watches };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -168,55 +176,18 @@ impl Client {
         &self,
         submissions: impl IntoIterator<Item = Submission>,
     ) -> Vec<Result<CreateOutcome, SdkError>> {
-        let mut results: Vec<Option<Result<CreateOutcome, SdkError>>> = Vec::new();
-        let mut by_partition: BTreeMap<u16, Vec<(usize, Create)>> = BTreeMap::new();
-        for (number, submission) in submissions.into_iter().enumerate() {
-            match self.create(submission) {
-                Ok(create) => {
-                    let partition = create.execution_id.partition().index;
-                    by_partition.entry(partition).or_default().push((number, create));
-                    results.push(None);
-                }
-                Err(error) => results.push(Some(Err(error))),
+        let (mut results, mut count) = (Vec::new(), 0);
+        self.submit_each(submissions.into_iter().inspect(|_| count += 1), |number, result| {
+            if results.len() <= number {
+                results.resize_with(number + 1, || None);
             }
-        }
-        let mut running = tokio::task::JoinSet::new();
-        for (_, creates) in by_partition {
-            let client = self.clone();
-            running.spawn(async move { client.submit_to_one(creates).await });
-        }
-        while let Some(done) = running.join_next().await {
-            for (number, result) in done.into_iter().flatten() {
-                results[number] = Some(result);
-            }
-        }
+            results[number] = Some(result);
+            ControlFlow::Continue(())
+        })
+        .await;
+        results.resize_with(count, || None);
         let stopped = || Err(stopped_while_submitting());
         results.into_iter().map(|result| result.unwrap_or_else(stopped)).collect()
-    }
-
-    /// Submits executions of one partition in their order, a batch at a time.
-    async fn submit_to_one(
-        &self,
-        creates: Vec<(usize, Create)>,
-    ) -> Vec<(usize, Result<CreateOutcome, SdkError>)> {
-        let mut results = Vec::with_capacity(creates.len());
-        let mut creates = creates.into_iter().peekable();
-        while let Some((_, first)) = creates.peek() {
-            let partition = first.execution_id.partition();
-            let Ok(_permit) = self.0.in_flight.acquire().await else { break };
-            let (numbers, operations): (Vec<usize>, Vec<_>) = creates
-                .by_ref()
-                .take(MAX_UNITS)
-                .map(|(number, create)| {
-                    let patience = self.0.connection.patience();
-                    (number, CarryCommand::knowing(create, Known::Absent, patience))
-                })
-                .unzip();
-            let done = self.0.connection.drive_batch(partition, operations).await;
-            let done = done.into_iter().map(|result| Ok(result?.outcome));
-            results.extend(numbers.into_iter().zip(done));
-        }
-        results
     }
 
     /// Validates a submission without calling the store.

@@ -1,16 +1,12 @@
 //! The loop between an operation and a backend.
 
-use std::pin::pin;
-use std::time::Duration;
-
 use ff_core::backend::EngineBackend;
 use ff_core::op::{Event, Operation, Step};
 use ff_core::store::{Failure, Reply};
 use ff_core::time::DurationMs;
-use tokio::time::timeout;
 
+use crate::error::is_access_refused;
 use crate::host::HostClock;
-use crate::outage::{Outages, SILENCE};
 
 /// Runs an operation to its end: sends its requests to the backend, and waits when it asks to. A
 /// call that is not answered within [`Operation::reply_within`] is dropped.
@@ -23,15 +19,17 @@ pub async fn drive<O: Operation>(
     clock: &HostClock,
     operation: O,
 ) -> O::Output {
-    drive_noting(backend, clock, &Outages::default(), operation).await
+    drive_within(backend, clock, operation, None).await
 }
 
-/// Runs an operation to its end, as [`drive`], and notes which calls are answered.
-pub(crate) async fn drive_noting<O: Operation>(
+/// Runs an operation like [`drive`]. If the store refuses the access of this program and `allowed`
+/// is the time limit of the operation, it ends as if the limit had passed: so the operation itself
+/// decides what is known of its effect.
+pub(crate) async fn drive_within<O: Operation>(
     backend: &dyn EngineBackend,
     clock: &HostClock,
-    outages: &Outages,
     mut operation: O,
+    allowed: Option<DurationMs>,
 ) -> O::Output {
     let now = |operation: &O| {
         let number = operation.partition().map(|partition| backend.clock_of(partition));
@@ -49,49 +47,38 @@ pub(crate) async fn drive_noting<O: Operation>(
             }
             Step::Send(request) => {
                 let number = backend.clock_of(request.partition());
-                let sent = clock.now_of(number);
-                let limit = operation.reply_within(sent);
-                let is_write = !request.is_read_only();
-                let silent = || outages.failed(number, sent.local, clock, None);
-                let event = match within(limit, backend.call(request), silent).await {
+                let limit = operation.reply_within(clock.now_of(number));
+                let event = match within(limit, backend.call(request)).await {
                     Ok(reply) => {
                         clock.observe(number, reply.at);
-                        outages.answered(number, is_write, clock);
                         Event::Reply(reply)
                     }
                     Err(failure) => {
-                        outages.failed(number, sent.local, clock, Some(&failure));
                         tracing::debug!(backend = backend.name(), %failure, "call failed");
                         Event::Failure(failure)
                     }
                 };
-                operation.resume(event, clock.now_of(number))
+                let mut received = clock.now_of(number);
+                if let (Some(allowed), Event::Failure(Failure::Refused(refused))) =
+                    (allowed, &event)
+                    && is_access_refused(refused)
+                {
+                    received.local = received.local.plus(allowed);
+                }
+                operation.resume(event, received)
             }
         };
     }
 }
 
-/// Waits for the reply to a call, at most for this time. Calls `silent` if there is none within
-/// [`SILENCE`].
+/// Waits for the reply to a call, at most for this time.
 async fn within(
     limit: Option<DurationMs>,
     call: impl Future<Output = Result<Reply, Failure>>,
-    silent: impl FnOnce(),
 ) -> Result<Reply, Failure> {
-    let mut call = pin!(call);
-    let allowed = limit.map_or(Duration::MAX, Duration::from);
-    if let Ok(answer) = timeout(allowed.min(SILENCE), &mut call).await {
-        return answer;
-    }
-    let Some(limit) = limit else {
-        silent();
-        return call.await;
-    };
-    if allowed > SILENCE {
-        silent();
-    }
+    let Some(limit) = limit else { return call.await };
     let late = |_| Err(Failure::MaybeApplied(format!("no reply within {limit}")));
-    timeout(allowed.saturating_sub(SILENCE), call).await.unwrap_or_else(late)
+    tokio::time::timeout(limit.into(), call).await.unwrap_or_else(late)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! This host's clock, and its estimates of the store's clocks.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use ff_core::entropy::Entropy;
@@ -21,8 +21,6 @@ pub struct HostClock {
     latest: AtomicI64,
     /// Each clock minus the local one, by its number; [`UNKNOWN`] before its first reply.
     offsets: Box<[AtomicI64]>,
-    /// When each of them replied last, by the local clock; 0 before.
-    answered_at: Box<[AtomicU64]>,
 }
 
 /// The source of a process's time.
@@ -66,7 +64,6 @@ impl HostClock {
             suspended_at_origin,
             latest: AtomicI64::new(wall_ms),
             offsets: (0..MAX_CLOCKS).map(|_| AtomicI64::new(UNKNOWN)).collect(),
-            answered_at: (0..MAX_CLOCKS).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
@@ -83,16 +80,9 @@ impl HostClock {
 
     /// Corrects the estimate of a clock with the time of a reply that was just received.
     pub fn observe(&self, number: usize, at: TimestampMs) {
-        let local = self.local().get();
-        self.answered_at[number % MAX_CLOCKS].store(local, Ordering::Relaxed);
-        let offset = (at.get() as i64).saturating_sub(local as i64);
+        let offset = (at.get() as i64).saturating_sub(self.local().get() as i64);
         self.offsets[number % MAX_CLOCKS].store(offset, Ordering::Relaxed);
         self.latest.store(offset, Ordering::Relaxed);
-    }
-
-    /// When the clock of this number replied last, by the local clock; zero before.
-    pub(crate) fn answered_at(&self, number: usize) -> TimestampMs {
-        TimestampMs::new(self.answered_at[number % MAX_CLOCKS].load(Ordering::Relaxed))
     }
 
     /// Returns whether a reply has corrected the estimate of this clock.

@@ -46,9 +46,7 @@ mod grants;
 mod host;
 mod journal;
 mod lease_end;
-mod lock;
 mod memory;
-mod outage;
 mod output;
 mod process;
 mod runtime;
@@ -89,7 +87,7 @@ pub use task::{ClaimedTask, LeaseWatch, SuspendOutcome};
 pub use worker::FlowFabricWorker;
 
 #[cfg(feature = "valkey-default")]
-pub use ff_io_valkey::{ConnectError, ValkeyBackend};
+pub use ff_io_valkey::{ConnectError, ValkeyBackend, redacted_url};
 
 pub use ff_core as core;
 pub use ff_core::agent::WorkerGrant;

@@ -1,6 +1,6 @@
 //! The connection that all handles to a store share: backend, clock and partition configuration.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ff_core::backend::EngineBackend;
 use ff_core::entropy::Entropy;
@@ -18,12 +18,9 @@ use tokio::time::{Duration, Instant};
 
 use tracing::Instrument;
 
-use crate::drive::{drive, drive_noting};
+use crate::drive::{drive, drive_within};
 use crate::error::SdkError;
 use crate::host::{ClockSource, HostClock, system_entropy};
-use crate::outage::Outages;
-
-pub(crate) use crate::lock::lock;
 
 /// A connection to a store whose configuration has been checked.
 pub(crate) struct Connection {
@@ -32,7 +29,7 @@ pub(crate) struct Connection {
     pub(crate) partitions: PartitionConfig,
     context: OperationContext,
     entropy: Mutex<Entropy>,
-    pub(crate) outages: Outages,
+    ends_refused: bool,
     /// When the store's configuration was last requested.
     checked_at: Mutex<Instant>,
 }
@@ -45,13 +42,16 @@ const CHECK_PATIENCE: DurationMs = DurationMs::from_secs(5);
 /// node: the node of the configuration must not slow the calls to the others.
 const CHECK_GRACE: Duration = Duration::from_millis(250);
 
-/// The sources of a connection's randomness and time.
+/// The sources of a connection's randomness and time, and its reaction to refused access.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Sources {
     /// The seed of its randomness; `None` takes one from the operating system.
     pub(crate) seed: Option<u64>,
     /// The source of its time.
     pub(crate) clock: ClockSource,
+    /// Whether operations end when the store refuses access, as those of a client, which reports
+    /// it. A worker tries again until somebody corrects it.
+    pub(crate) ends_refused: bool,
 }
 
 impl Connection {
@@ -68,11 +68,12 @@ impl Connection {
         let meta =
             StoreMeta { partitions: wanted.unwrap_or_default(), format: context.codec().known() };
         let ensure = EnsureMeta::new(meta, Patience::new(context.clone(), entropy.fork()));
-        let found = drive(&*backend, &clock, ensure).await?;
+        let ends_refused = sources.ends_refused;
+        let allowed = ends_refused.then_some(context.allowed());
+        let found = drive_within(&*backend, &clock, ensure, allowed).await?;
         let (partitions, entropy) = (found.partitions, Mutex::new(entropy));
         let checked_at = Mutex::new(Instant::now());
-        let outages = Outages::default();
-        let new = Self { backend, clock, partitions, context, entropy, outages, checked_at };
+        let new = Self { backend, clock, partitions, context, entropy, ends_refused, checked_at };
         new.check_partitions(wanted)?;
         Ok(new)
     }
@@ -118,7 +119,14 @@ impl Connection {
         operation: O,
     ) -> Result<T, EngineError> {
         self.check_store().await?;
-        drive_noting(&*self.backend, &self.clock, &self.outages, operation).await
+        let begun = Instant::now();
+        let driven = drive_within(&*self.backend, &self.clock, operation, self.refused_within());
+        driven.await.map_err(|error| with_elapsed(error, begun))
+    }
+
+    /// The time limit of operations that end when the store refuses access.
+    const fn refused_within(&self) -> Option<DurationMs> {
+        if self.ends_refused { Some(self.context.allowed()) } else { None }
     }
 
     /// Runs the commands of a partition to their ends, unless the store is lost.
@@ -130,8 +138,10 @@ impl Connection {
         if let Err(lost) = self.check_store().await {
             return operations.iter().map(|_| Err(lost.clone())).collect();
         }
-        let batch = Batch::new(partition, operations);
-        drive_noting(&*self.backend, &self.clock, &self.outages, batch).await
+        let (begun, batch) = (Instant::now(), Batch::new(partition, operations));
+        let driven = drive_within(&*self.backend, &self.clock, batch, self.refused_within());
+        let ended = driven.await.into_iter();
+        ended.map(|result| result.map_err(|error| with_elapsed(error, begun))).collect()
     }
 
     /// Refuses to use a lost store. If the configuration was not read for [`CHECK_INTERVAL`], this
@@ -196,4 +206,21 @@ impl Connection {
         }
         Err(ff_core::error::Rejection::PartitionOutOfRange { index, count }.into())
     }
+}
+
+/// The error with the time that has passed: an operation may have ended before its time limit.
+fn with_elapsed(error: EngineError, begun: Instant) -> EngineError {
+    match error {
+        EngineError::Timeout { op, elapsed, applied } => {
+            let elapsed = elapsed.min(DurationMs::from(begun.elapsed()));
+            EngineError::Timeout { op, elapsed, applied }
+        }
+        error => error,
+    }
+}
+
+/// Locks a mutex, also after a holder has panicked: no holder panics between two changes that
+/// belong together, so that the value is consistent.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ff_core::agent::Timekeeper;
 use ff_core::backend::WakeUps;
+use ff_core::error::ErrorClass;
 use ff_core::partition::Partition;
 use ff_core::store::{Topic, Wake};
 use ff_core::time::{HostTime, TimestampMs};
@@ -74,11 +75,11 @@ async fn keep_time(connection: Arc<Connection>, mut hints: mpsc::Receiver<Hint>)
                 tracing::error!(%error, "this timekeeper applies no more due timers");
                 return;
             }
-            // An outage is logged once, by the connection.
-            Err(error) if connection.outages.is_logged() => {
+            // The backend reports a store that does not answer.
+            Err(error) if error.class() == ErrorClass::Retryable => {
                 tracing::debug!(%error, "cannot apply due timers");
             }
-            Err(error) => tracing::warn!(%error, "cannot apply due timers; trying again"),
+            Err(error) => tracing::warn!(%error, "cannot apply due timers"),
         }
         let found = report.as_ref().map_or(unreadable, |report| report.unreadable);
         if found > unreadable {

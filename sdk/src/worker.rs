@@ -194,11 +194,6 @@ impl FlowFabricWorker {
         *lock(&self.0.upkeep.state.group) = self.new_group();
     }
 
-    /// Whether the store is known to be unavailable, which was logged.
-    pub(crate) fn is_cut_off(&self) -> bool {
-        self.0.upkeep.state.connection.outages.is_logged()
-    }
-
     /// Claims the next execution of the worker's lanes: new, resumed or reclaimed. Returns `None`
     /// when there is no work now, or when all slots are taken. The call includes admission, so the
     /// caller needs no grant.

@@ -142,13 +142,13 @@ fn one_key_and_content_from_two_processes_is_one_execution() {
         drop(inputs);
         let [one, two] = <[_; 2]>::try_from(programs).ok().expect("there are two");
         let (one, two) = (one.lines(), two.lines());
-        assert_eq!((one.len(), texts(&one, "id")), (50, texts(&two, "id")));
+        assert_eq!((one.len(), texts(&one, "execution_id")), (50, texts(&two, "execution_id")));
         for (one, two) in texts(&one, "outcome").into_iter().zip(texts(&two, "outcome")) {
             let mut outcomes = [one, two];
             outcomes.sort_unstable();
             assert_eq!(outcomes, ["created", "duplicate"]);
         }
-        let ids: BTreeSet<_> = texts(&one, "id").into_iter().collect();
+        let ids: BTreeSet<_> = texts(&one, "execution_id").into_iter().collect();
         let listed = store.ff("list", &["list", "--all", "--json"]).lines();
         assert_eq!(texts(&listed, "execution_id").into_iter().collect::<BTreeSet<_>>(), ids);
         assert_eq!((listed.len(), ids.len()), (50, 50));
@@ -175,14 +175,14 @@ fn many_claimers_claim_each_execution_once() {
         let (submitter, input) = store.submitter("submit", &lines);
         drop(input);
         let submitter = submitter.lines();
-        let submitted: BTreeSet<_> = texts(&submitter, "id").into_iter().collect();
+        let submitted: BTreeSet<_> = texts(&submitter, "execution_id").into_iter().collect();
         let workers = ["w1", "w2", "w3", "w4"].map(|name| {
             let log = store.path("started");
             let command = format!("echo $FF_EXECUTION_ID $FF_ATTEMPT_INDEX >> {}", log.display());
             store.ff(name, &["work", "--exec", &command, "--until-idle", "--slots", "4", "--json"])
         });
         let finished = workers.map(Program::lines).concat();
-        assert!(texts(&finished, "outcome").iter().all(|outcome| *outcome == "completed"));
+        assert!(texts(&finished, "outcome").iter().all(|outcome| *outcome == "success"));
         let started = fs::read_to_string(store.path("started")).expect("an attempt has started");
         let started: Vec<_> = started.lines().filter_map(|line| line.split_once(' ')).collect();
         assert!(started.iter().all(|(_, attempt)| *attempt == "0"), "{started:?}");
@@ -200,7 +200,7 @@ fn a_crash_counts_as_a_reclaim_and_not_as_a_retry() {
         store.wait_for_file("begun");
         killed.process.kill();
         let lines = store.worker("other", &command, &["--max", "1"]).lines();
-        assert_eq!(texts(&lines, "outcome"), ["completed"]);
+        assert_eq!(texts(&lines, "outcome"), ["success"]);
         store.runtime.block_on(async {
             let seen = describe(&client, &id).await;
             assert_eq!((seen.counts.retries, seen.counts.reclaims), (0, 1));
@@ -223,7 +223,7 @@ fn a_reclaimed_lease_is_stale_and_changes_nothing() {
         store.wait_for_file("begun");
         stopped.process.signal(Signal::SIGSTOP);
         let lines = store.worker("other", &command, &["--max", "1"]).lines();
-        assert_eq!(texts(&lines, "outcome"), ["completed"]);
+        assert_eq!(texts(&lines, "outcome"), ["success"]);
         // The first attempt ends after its lease has expired.
         fs::remove_file(store.path("hold")).expect("the file exists");
         stopped.process.signal(Signal::SIGCONT);

@@ -1,12 +1,16 @@
 //! The arguments of `ff list`.
 
+use std::time::Duration;
+
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ff_sdk::core::id::ExecutionKind;
 use ff_sdk::core::state::UnknownState;
 use ff_sdk::{LaneId, PublicState};
 
+use super::duration::duration;
 use super::store::StoreArgs;
+use super::watch::tag;
 use crate::cursor::PageCursor;
 
 /// The arguments of `ff list`.
@@ -23,6 +27,13 @@ pub struct ListArgs {
     /// Only executions of this kind.
     #[arg(long, value_name = "KIND")]
     pub kind: Option<ExecutionKind>,
+    /// Only executions with this tag. Repeat --tag to require several tags.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
+    pub tag: Vec<(String, String)>,
+    /// Only executions that were created in this time, for example 1h, the newest one first. This
+    /// reads all executions of the namespace.
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "after")]
+    pub since: Option<Duration>,
     /// The number of executions on a page.
     #[arg(long, value_name = "N", default_value_t = 50,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -35,7 +46,7 @@ pub struct ListArgs {
     pub after: Option<PageCursor>,
     /// List the records in quarantine instead: those that cannot be decoded. They are listed for
     /// all namespaces, because the namespace of such a record is not known.
-    #[arg(long, conflicts_with_all = ["state", "lane", "kind"])]
+    #[arg(long, conflicts_with_all = ["state", "lane", "kind", "tag", "since"])]
     pub quarantined: bool,
     /// Print one JSON object per execution instead of a table.
     #[arg(long)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ff_sdk::Namespace;
 
+use super::duration::{lease_ttl, milliseconds};
 use super::store::TransientStoreArgs;
 use crate::pool::NAMESPACE;
 
@@ -18,13 +19,15 @@ pub struct RunArgs {
     /// The namespace of the executions: 1 to 64 printable ASCII characters without spaces. The run
     /// also claims other executions that wait on lane default of this namespace. On a server that
     /// others use, choose an unused namespace.
-    #[arg(long, value_name = "NS", default_value = NAMESPACE)]
+    #[arg(long, value_name = "NS", default_value = NAMESPACE, env = "FF_NAMESPACE")]
     pub namespace: Namespace,
     /// The number of workers in this process. Each runs one execution at a time. The default is the
     /// number of CPU cores, at least 2.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub workers: Option<u32>,
-    /// Write one JSON line per execution to this file, in the order of the input.
+    /// Write one JSON line per line of the input to this file, when its execution ends. Its state is
+    /// completed, failed, cancelled or expired, and its outcome success, failed, cancelled or
+    /// expired, as in ff list --json.
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
     /// Print the summary as one JSON object instead of a table.
@@ -33,13 +36,13 @@ pub struct RunArgs {
     /// The seed of all random choices: IDs, jitter and which worker is killed.
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
-    /// How long a lease lasts unless it is renewed, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 2_000,
-        value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
+    /// How long a lease lasts unless it is renewed.
+    #[arg(long = "lease-ttl", alias = "lease-ttl-ms", value_name = "TIME", default_value = "2s",
+        value_parser = lease_ttl)]
     pub lease_ttl_ms: u64,
-    /// Kill a random worker and its command at this interval in milliseconds, without releasing its
-    /// lease. Other workers reclaim its execution.
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Kill a random worker and its command at this interval, for example 200ms, without releasing
+    /// its lease. Other workers reclaim its execution.
+    #[arg(long, value_name = "TIME", value_parser = milliseconds)]
     pub kill_workers_every: Option<u64>,
     /// Print the events of every execution that was retried, reclaimed or failed.
     #[arg(long, short)]

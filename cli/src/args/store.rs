@@ -14,7 +14,7 @@ pub struct StoreArgs {
     #[arg(long, value_name = "URL", env = "FF_BACKEND", hide_env_values = true)]
     pub backend: Option<String>,
     /// The namespace of the executions: 1 to 64 printable ASCII characters without spaces.
-    #[arg(long, value_name = "NS", default_value = NAMESPACE)]
+    #[arg(long, value_name = "NS", default_value = NAMESPACE, env = "FF_NAMESPACE")]
     pub namespace: Namespace,
 }
 

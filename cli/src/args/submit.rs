@@ -1,22 +1,46 @@
 //! The arguments of `ff submit`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use ff_sdk::LaneId;
+use ff_sdk::core::id::ExecutionKind;
 
+use super::duration::duration;
 use super::store::StoreArgs;
 
 /// The arguments of `ff submit`.
 #[derive(Debug, Args)]
 pub struct SubmitArgs {
     /// The file with one execution per line, or - for standard input.
-    pub file: PathBuf,
+    #[arg(required_unless_present = "kind", conflicts_with = "kind")]
+    pub file: Option<PathBuf>,
     #[command(flatten)]
     pub store: StoreArgs,
     /// The lane (a named queue) of the lines that have no lane field.
     #[arg(long, value_name = "LANE", default_value = "default")]
     pub lane: LaneId,
+    /// Submit one execution of this kind, without a file.
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<ExecutionKind>,
+    /// The payload of --kind: a JSON value, which the worker gets byte for byte.
+    #[arg(long, value_name = "JSON", requires = "kind")]
+    pub payload: Option<String>,
+    /// The idempotency key of --kind: with the same key and content the command can be repeated.
+    #[arg(long, value_name = "KEY", requires = "kind")]
+    pub idempotency_key: Option<String>,
+    /// Wait until the execution of --kind ends, and print its result as ff result does.
+    #[arg(long, requires = "kind")]
+    pub wait: bool,
+    /// Give each line without an idempotency_key the key PREFIX:LINE, so that the command can be
+    /// repeated: lines that were submitted before count as duplicates. Use a new prefix for each
+    /// file, and do not change the lines in between.
+    #[arg(long, value_name = "PREFIX", conflicts_with = "kind")]
+    pub key_prefix: Option<String>,
+    /// How long a line is tried until the command stops.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub timeout: Duration,
     /// Print one JSON object per line of the input instead of its ID.
     #[arg(long)]
     pub json: bool,

@@ -37,7 +37,7 @@ pub struct WatchArgs {
 }
 
 /// Parses a tag.
-fn tag(text: &str) -> Result<(String, String), String> {
+pub(super) fn tag(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     Tags::try_new([(key, value)]).map_err(|error: TagError| error.to_string())?;
     Ok((key.to_owned(), value.to_owned()))

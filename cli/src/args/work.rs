@@ -4,6 +4,7 @@ use clap::Args;
 use ff_sdk::LaneId;
 use ff_sdk::core::id::{ExecutionKind, WorkerId, WorkerInstanceId};
 
+use super::duration::{lease_ttl, milliseconds};
 use super::store::StoreArgs;
 use crate::shell::DEFAULT_GRACE;
 
@@ -29,10 +30,10 @@ pub struct WorkArgs {
     /// How many commands run concurrently. The default is the number of CPU cores.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub slots: Option<u32>,
-    /// How long a lease lasts unless it is renewed, in milliseconds. The worker renews it after a
-    /// third of this time. If the worker dies, others take over when its leases expire.
-    #[arg(long, value_name = "MS", default_value_t = 30_000,
-        value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
+    /// How long a lease lasts unless it is renewed. The worker renews it after a third of this
+    /// time. If the worker dies, others take over when its leases expire.
+    #[arg(long = "lease-ttl", alias = "lease-ttl-ms", value_name = "TIME", default_value = "30s",
+        value_parser = lease_ttl)]
     pub lease_ttl_ms: u64,
     /// How long the processes of a command have to end after SIGTERM, in milliseconds. Then they get
     /// SIGKILL.
@@ -53,8 +54,9 @@ pub struct WorkArgs {
     /// End after this number of executions.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max: Option<u64>,
-    /// Shut down after this time in milliseconds, as after Ctrl-C.
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Shut down after this time, for example 5m, as after Ctrl-C.
+    #[arg(long = "timeout", alias = "timeout-ms", value_name = "TIME",
+        value_parser = milliseconds)]
     pub timeout_ms: Option<u64>,
     /// Print a line for each finished attempt.
     #[arg(long, short)]

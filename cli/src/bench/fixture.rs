@@ -46,7 +46,7 @@ impl Fixture {
     pub async fn open(args: &BenchArgs) -> Result<Self, CliError> {
         let store = backend::open(&args.store.backend, backend::Wait::Briefly).await?;
         let (backend, shared) = (store.backend.clone(), store.shared);
-        let url = backend::redacted(&args.store.backend);
+        let url = ff_sdk::redacted_url(&args.store.backend);
         let namespace = match shared {
             true => format!("{PREFIX}{}-{}", std::process::id(), now_ms()),
             false => NAMESPACE.to_owned(),

@@ -22,6 +22,7 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 #[serde(rename_all = "snake_case")]
 pub enum AttemptOutcome {
     /// The execution completed.
+    #[serde(rename = "success")]
     Completed,
     /// The execution failed permanently.
     Failed,
@@ -37,6 +38,7 @@ pub enum AttemptOutcome {
 #[derive(Debug, Serialize)]
 pub struct FinishedAttempt {
     /// The ID of the execution.
+    #[serde(rename = "execution_id")]
     pub id: ExecutionId,
     /// The kind.
     pub kind: ExecutionKind,

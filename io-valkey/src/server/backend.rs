@@ -22,6 +22,7 @@ use super::node::Node;
 use super::polls::{NodePoll, Polls, time_of};
 use super::target::{ConnectError, Target};
 use super::topology::Topology;
+use super::writes;
 use crate::wire::{self, Answer, Call, Function, Library, Tag};
 
 /// A store on a Valkey or Redis server, or on a cluster. Clones share its connections.
@@ -78,7 +79,7 @@ impl ValkeyBackend {
             // rustls panics without a default provider. It keeps one that the program has set.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        let library = target.library.clone();
+        let (library, is_open) = (target.library.clone(), target.is_open.clone());
         let (allow_eviction, mut cluster) = (target.allow_eviction, target.cluster);
         let (polls, url) = (Polls::new(target.poll_grace), target.url.clone());
         let invalid = |problem: String| ConnectError::Url { url, problem };
@@ -107,6 +108,7 @@ impl ValkeyBackend {
             polls,
         };
         inner.check_all().await?;
+        is_open.store(true, Ordering::Release);
         Ok(Self(Arc::new(inner)))
     }
 }
@@ -421,7 +423,15 @@ impl Inner {
 
     async fn examine(&self) -> Result<Vec<Finding>, Failure> {
         let nodes = self.topology.primaries();
-        let examine = nodes.iter().map(|node| node.within(REPORT_LIMIT, self.examine_node(node)));
+        let partitions: Vec<Partition> = PartitionConfig::default().flow_partitions().collect();
+        let held = self.by_node(&partitions);
+        let partition_of = |node: &Arc<Node>| {
+            let held = held.iter().find(|(holder, _)| Arc::ptr_eq(holder, node));
+            held.map(|(_, indexes)| partitions[indexes[0]])
+        };
+        let examine = nodes
+            .iter()
+            .map(|node| node.within(REPORT_LIMIT, self.examine_node(node, partition_of(node))));
         let (configuration, examined) = tokio::join!(self.configuration(), join_all(examine));
         let mut findings = Vec::new();
         for (node, examined) in nodes.iter().zip(unless_all_failed(examined)?) {
@@ -442,8 +452,12 @@ impl Inner {
         Ok(findings)
     }
 
-    /// Examines a node, and returns its `INFO` too.
-    async fn examine_node(&self, node: &Node) -> Result<(ServerInfo, Vec<Finding>), Failure> {
+    /// Examines a node, which holds this partition, and returns its `INFO` too.
+    async fn examine_node(
+        &self,
+        node: &Node,
+        partition: Option<Partition>,
+    ) -> Result<(ServerInfo, Vec<Finding>), Failure> {
         let info = ServerInfo::of(node).await?;
         let mut findings = info.findings(&node.name, self.allow_eviction);
         let (subject, name) = (format!("function library of {}", node.name), self.library.name());
@@ -455,6 +469,10 @@ impl Inner {
         let begun = tokio::time::Instant::now();
         let at = time_of(node, self.tag()).await?;
         findings.push(examine_clock(&node.name, at, begun.elapsed()));
+        if let Some(partition) = partition {
+            let outcome = self.function(&writes::probe(partition)).await.map(drop);
+            findings.push(writes::finding(&node.name, outcome));
+        }
         Ok((info, findings))
     }
 }

@@ -1,8 +1,12 @@
 //! The target of a connection: parses store URLs with credentials and options.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+
+use super::redaction::{is_scheme, redacted_url, shown};
 
 /// A parsed store URL.
 #[derive(Clone, Debug)]
@@ -18,6 +22,8 @@ pub struct Target {
     pub(super) poll_grace: Duration,
     pub(super) open_timeout: Duration,
     pub(super) library: crate::wire::Library,
+    /// Set once the store was opened.
+    pub(super) is_open: Arc<AtomicBool>,
 }
 
 impl ConnectError {
@@ -61,6 +67,9 @@ const FORMS: &str = "expected memory:, valkey://HOST:PORT or \
                      valkey-cluster://HOST:PORT,HOST:PORT (with TLS valkeys:// and \
                      valkeys-cluster://); user and password go before an @";
 
+const ENCODE: &str = "write `/`, `?`, `#` and `@` in a user or password in percent form: %2F, \
+                      %3F, %23 and %40";
+
 const OPTIONS: &str = "the options are allow_eviction, open_timeout_ms, connect_timeout_ms, \
                        response_timeout_ms and poll_grace_ms";
 
@@ -93,16 +102,21 @@ impl Target {
     ///
     /// [`ConnectError::Url`].
     pub fn parse(url: &str) -> Result<Self, ConnectError> {
-        let invalid = |problem: String| ConnectError::Url { url: redacted(url), problem };
+        let invalid = |problem: String| ConnectError::Url { url: redacted_url(url), problem };
         let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid(FORMS.to_owned()))?;
         let single = scheme.strip_suffix("-cluster").unwrap_or(scheme);
         let cluster = single != scheme;
         if !matches!(single, "valkey" | "valkeys" | "redis" | "rediss") {
-            return Err(invalid(format!("unknown scheme {scheme}://; {FORMS}")));
+            // Text that cannot be a scheme may be a part of a password.
+            let unknown = if is_scheme(scheme) { scheme } else { "***" };
+            return Err(invalid(format!("unknown scheme {unknown}://; {FORMS}")));
         }
         let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
         // A password may contain commas and slashes, but only percent-encoded.
         let (user, hosts) = location.split_at(location.rfind('@').map_or(0, |at| at + 1));
+        if user.contains(['/', '#']) || query.contains('@') {
+            return Err(invalid(ENCODE.to_owned()));
+        }
         let (hosts, database) = hosts.split_once('/').unwrap_or((hosts, ""));
         if hosts.is_empty() {
             return Err(invalid(format!("it has no host; {FORMS}")));
@@ -112,7 +126,7 @@ impl Target {
             return Err(invalid(problem));
         }
         let mut target = Self {
-            url: redacted(url),
+            url: redacted_url(url),
             seeds: Vec::new(),
             cluster,
             allow_eviction: false,
@@ -121,6 +135,7 @@ impl Target {
             poll_grace: POLL_GRACE,
             open_timeout: OPEN_TIMEOUT,
             library: crate::wire::Library::default(),
+            is_open: Arc::default(),
         };
         for host in hosts.split(',') {
             let info = format!("{single}://{user}{host}/{database}").into_connection_info();
@@ -166,12 +181,14 @@ impl Target {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let duration = || match value.parse::<u64>() {
             Ok(milliseconds) if milliseconds > 0 => Ok(Duration::from_millis(milliseconds)),
-            _ => Err(format!("{name} is `{value}`: it must be milliseconds, at least 1")),
+            _ => Err(format!("{name} is `{}`: it must be milliseconds, at least 1", shown(value))),
         };
         match name {
             "allow_eviction" => match value.parse() {
                 Ok(allowed) => self.allow_eviction = allowed,
-                Err(_) => return Err(format!("{name} is `{value}`: it must be true or false")),
+                Err(_) => {
+                    return Err(format!("{name} is `{}`: it must be true or false", shown(value)));
+                }
             },
             "open_timeout_ms" => self.open_timeout = duration()?,
             "connect_timeout_ms" => self.connect_timeout = duration()?,
@@ -191,14 +208,6 @@ impl Target {
             (*its_host, *its_port) = (host.to_owned(), port);
         }
         self.seeds[0].clone().set_addr(address)
-    }
-}
-
-/// The URL without its user and password.
-fn redacted(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, location))) => format!("{scheme}://***@{location}"),
-        _ => url.to_owned(),
     }
 }
 

@@ -273,12 +273,8 @@ async fn claim_and_run(
                 None if running.is_empty() => tokio::time::sleep(PAUSE).await,
                 None => drop(tokio::time::timeout(PAUSE, running.join_next()).await),
                 Some(Err(error)) if error.is_retryable() => {
-                    // An outage is logged once, by the connection.
-                    if worker.is_cut_off() {
-                        tracing::debug!(%error, "cannot claim executions; trying again");
-                    } else {
-                        tracing::warn!(%error, "cannot claim executions; trying again");
-                    }
+                    // The backend reports a store that does not answer.
+                    tracing::debug!(%error, "cannot claim executions; trying again");
                     tokio::time::sleep(PAUSE).await;
                 }
                 Some(Err(error)) => {

@@ -96,7 +96,7 @@ fn acknowledged(line: &str) -> Option<ExecutionId> {
     let line: Value = serde_json::from_str(line).ok()?;
     let outcome = line.get("outcome")?.as_str()?;
     let exists = ["created", "duplicate"].contains(&outcome);
-    line.get("id")?.as_str()?.parse().ok().filter(|_| exists)
+    line.get("execution_id")?.as_str()?.parse().ok().filter(|_| exists)
 }
 
 #[cfg(test)]
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn only_existing_executions_are_acknowledged() {
         let id = "{fp:7}:00000000-0000-4000-8000-000000000001";
-        let line = |outcome| format!(r#"{{"line":1,"outcome":"{outcome}","id":"{id}"}}"#);
+        let line = |outcome| format!(r#"{{"line":1,"outcome":"{outcome}","execution_id":"{id}"}}"#);
         assert_eq!(acknowledged(&line("created")).unwrap().to_string(), id);
         assert_eq!(acknowledged(&line("duplicate")).unwrap().to_string(), id);
         assert_eq!(acknowledged(&line("refused")), None);

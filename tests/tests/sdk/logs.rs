@@ -1,5 +1,5 @@
-//! The log lines of workers: their start, outages of the store, failures, and how leases end. Also
-//! the counters of the runtime.
+//! The log lines of workers: their start, failures, and how leases end; and the
+//! counters of the runtime.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,6 @@ use ff_sdk::{
     WorkerRuntime,
 };
 use ff_tests::Fixture;
-use ff_tests::faulty_backend::any;
 use ff_tests::kit::{secs, submit, work};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
@@ -79,62 +78,6 @@ async fn a_start_is_logged_with_what_the_worker_serves() {
     for part in ["INFO", "lanes=\"mail,bulk\"", "kinds=\"a,b\"", "\"2 tokens, digest "] {
         assert!(started.contains(part), "{part} in {started}");
     }
-    assert_eq!(logs.with("WARN"), [""; 0]);
-}
-
-/// An outage is logged once when it begins, with its cause, and once when it ends, whether calls
-/// fail or are not answered. A call that fails after the end is not another outage.
-#[tokio::test(start_paused = true)]
-async fn an_outage_is_logged_once_when_it_begins_and_ends() {
-    for (hangs, cause) in [(false, "not sent"), (true, "no answer for 2 s")] {
-        let (logs, _guard) = Logs::collect();
-        let fixture = Fixture::memory();
-        let client = fixture.client().await;
-        let faulty = fixture.faulty();
-        let set_up = |config: &mut ff_sdk::WorkerConfig| config.timekeeper = true;
-        let worker = fixture.worker_on(faulty.clone(), "w", set_up).await;
-        let runtime = WorkerRuntime::new(worker).handle("work", || async {});
-        let work = async {
-            fixture.advance(secs(5)).await;
-            if hangs {
-                faulty.slow_requests(secs(1_000_000), any);
-            } else {
-                faulty.disconnect();
-            }
-            fixture.advance(secs(20)).await;
-            assert_eq!(logs.with("WARN").len(), 1, "{:?}", logs.with(""));
-            let began = logs.only("store unavailable");
-            assert!(began.contains("WARN") && began.contains(cause), "{began}");
-            faulty.heal();
-            fixture.advance(secs(60)).await;
-            let id = submit(&client, work()).await;
-            assert!(client.result(&id).await.unwrap().is_success());
-        };
-        runtime.run_until(work).await.unwrap();
-        assert!(logs.only("store available again").contains("INFO"));
-        assert_eq!(logs.with("WARN").len(), 1, "{:?}", logs.with("WARN"));
-    }
-}
-
-/// Failures that fail once, and are over before a second has passed, are not logged.
-#[tokio::test(start_paused = true)]
-async fn a_short_interruption_is_not_logged() {
-    let (logs, _guard) = Logs::collect();
-    let fixture = Fixture::memory();
-    let client = fixture.client().await;
-    let faulty = fixture.faulty();
-    let set_up = |config: &mut ff_sdk::WorkerConfig| config.timekeeper = true;
-    let worker = fixture.worker_on(faulty.clone(), "w", set_up).await;
-    let runtime = WorkerRuntime::new(worker).handle("work", || async {});
-    let work = async {
-        for _ in 0..10 {
-            faulty.lose_replies(1, any);
-            let id = submit(&client, work()).await;
-            assert!(client.result(&id).await.unwrap().is_success());
-            fixture.advance(secs(40)).await;
-        }
-    };
-    runtime.run_until(work).await.unwrap();
     assert_eq!(logs.with("WARN"), [""; 0]);
 }
 
