@@ -42,8 +42,8 @@ pub enum SdkError {
     },
     /// A handler needs shared state that its runtime does not have; nothing was claimed.
     #[error(
-        "the handler of kind `{kind}` needs shared state of type {state}: pass a value of this type \
-         to WorkerRuntime::state"
+        "the handler of kind `{kind}` needs shared state of type {state}: pass a value of this \
+         type to WorkerRuntime::state"
     )]
     MissingState {
         /// The kind of the handler.

@@ -21,8 +21,8 @@ const MAX_SOURCES: usize = 64;
 /// `context` of `anyhow` or in a variant of your own error type. The outermost one counts.
 ///
 /// `?` converts an [`SdkError`](crate::SdkError), a [`BoxError`], and the errors of I/O and of
-/// `serde_json`. A handler that uses `?` on other errors returns `Result<_, BoxError>` or an error of
-/// `anyhow` or `eyre`.
+/// `serde_json`. A handler that uses `?` on other errors returns `Result<_, BoxError>` or an error
+/// of `anyhow` or `eyre`.
 ///
 /// ```
 /// use ff_sdk::{BoxError, HandlerError, Payload};
@@ -43,6 +43,7 @@ const MAX_SOURCES: usize = 64;
 /// ```
 /// use ff_sdk::HandlerError;
 ///
+/// #[derive(Clone, Copy)]
 /// enum ShopError {
 ///     SoldOut,
 ///     Busy,
@@ -61,7 +62,9 @@ const MAX_SOURCES: usize = 64;
 ///     reserve()?;
 ///     Ok(())
 /// }
-/// # fn reserve() -> Result<(), ShopError> { Err(if true { ShopError::Busy } else { ShopError::SoldOut }) }
+/// # fn reserve() -> Result<(), ShopError> {
+/// #     [Err(ShopError::Busy), Err(ShopError::SoldOut)][0]
+/// # }
 /// # let _ = |runtime: ff_sdk::WorkerRuntime| runtime.handle("order", order);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

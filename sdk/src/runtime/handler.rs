@@ -79,12 +79,12 @@ pub struct HandlerOptions {
 
 impl HandlerOptions {
     /// Limits the time of each call of the handler. When it is over, the handler's future is
-    /// dropped and the attempt fails with category `handler_timeout`, which the retry policy decides
-    /// by. A handler that blocks its thread cannot be interrupted. Default: no limit.
+    /// dropped and the attempt fails with category `handler_timeout`; the retry policy decides
+    /// whether it is retried. A handler that blocks its thread cannot be interrupted. Default: no
+    /// limit.
     ///
-    /// Unlike
-    /// [`Submission::attempt_timeout`](crate::Submission::attempt_timeout), which the engine applies
-    /// to the whole attempt, this is a setting of the worker.
+    /// This is a setting of the worker. The engine itself applies the timeout of a submission
+    /// ([`attempt_timeout`](crate::Submission::attempt_timeout)).
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);

@@ -143,10 +143,12 @@ impl WorkerRuntime {
         self
     }
 
-    /// Sets how long a graceful shutdown may take. It waits for running handlers, but not during the
-    /// last fifth of this time, at most 2 s. Then it drops the handlers that still run and releases
-    /// their executions, so that other workers continue them immediately. What a store that does
-    /// not answer leaves unfinished at the deadline is given up: those leases expire. Default: 10 s.
+    /// Sets how long a graceful shutdown may take. Default: 10 s.
+    ///
+    /// It waits for running handlers, but not during the last fifth of this time, at most 2 s. Then
+    /// it drops the handlers that still run and releases their executions, so that other workers
+    /// continue them immediately. Calls that the store has not answered at the deadline are given
+    /// up; those leases expire.
     #[must_use]
     pub const fn shutdown_deadline(mut self, deadline: Duration) -> Self {
         self.shutdown_deadline = deadline;

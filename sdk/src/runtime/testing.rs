@@ -19,7 +19,10 @@ impl TaskContext {
     /// ```
     /// use ff_sdk::{BoxError, Json, Payload, Submission, TaskContext};
     ///
-    /// async fn double(Payload(number): Payload<u32>, task: TaskContext) -> Result<Json<u32>, BoxError> {
+    /// async fn double(
+    ///     Payload(number): Payload<u32>,
+    ///     task: TaskContext,
+    /// ) -> Result<Json<u32>, BoxError> {
     ///     task.update_progress(50, Some("doubling")).await?;
     ///     Ok(Json(2 * number))
     /// }
@@ -58,13 +61,14 @@ impl TaskContext {
 }
 
 impl WorkerRuntime {
-    /// Claims executions and runs their handlers, as [`run_until`](Self::run_until), until no handler
-    /// runs and there is no work now. For tests. It does not wait for delayed executions, retries or
-    /// signals.
+    /// Claims executions and runs their handlers, as [`run_until`](Self::run_until), until no
+    /// handler runs and there is no work now. For tests. It does not wait for delayed executions,
+    /// retries or signals.
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use ff_sdk::{Client, FlowFabricWorker, MemoryBackend, Submission, WorkerConfig, WorkerRuntime};
+    /// use ff_sdk::{Client, FlowFabricWorker, MemoryBackend, Submission};
+    /// use ff_sdk::{WorkerConfig, WorkerRuntime};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -278,8 +278,9 @@ async fn a_handler_can_be_called_with_a_context_for_tests() {
 async fn a_runtime_can_run_until_it_is_idle() {
     let fixture = Fixture::memory();
     let client = fixture.client().await;
-    let submitter = client.clone();
-    let runtime = WorkerRuntime::new(fixture.worker("w").await).state(submitter).handle(
+    // With free slots, so that it finds no work while handlers run.
+    let worker = fixture.worker_with("w", |config| config.max_concurrent_tasks = 4).await;
+    let runtime = WorkerRuntime::new(worker).state(client.clone()).handle(
         "work",
         |Payload(more): Payload<u32>, client: State<Client>| async move {
             tokio::time::sleep(secs(7)).await;

@@ -58,8 +58,8 @@ async fn shutdown_waits_without_limit_for_the_longest_deadline() {
     assert_eq!(state(&client, &id).await, PublicState::Completed);
 }
 
-/// A handler that takes longer is dropped before the deadline and its lease released: another worker
-/// continues the same attempt immediately, and no reclaim or retry is counted.
+/// A handler that takes longer is dropped before the deadline and its lease released: another
+/// worker continues the same attempt immediately, and no reclaim or retry is counted.
 #[tokio::test(start_paused = true)]
 async fn shutdown_releases_leases_at_the_deadline() {
     let fixture = Fixture::memory();
