@@ -50,7 +50,8 @@ Examples:
 /// commands write nothing to it, and fail with exit code 1 because it has no FlowFabric data. ff
 /// doctor reports that it is empty.
 ///
-/// To log what the engine does to standard error, set FF_LOG, for example FF_LOG=debug.
+/// To log to standard error what the engine does, set FF_LOG or RUST_LOG, for example FF_LOG=debug.
+/// ff work logs at info unless they are set.
 #[derive(Debug, Parser)]
 #[command(name = "ff", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
@@ -155,7 +156,8 @@ pub enum Command {
     /// SIGKILL after --grace-ms. Both go to its process group. If ff itself is killed, its commands
     /// are killed. A process that has left the group, for example with setsid, gets no signal.
     ///
-    /// If the store goes away, the worker retries until it is back.
+    /// The log, on standard error, has the failures of executions, the leases that were lost, and
+    /// why the store cannot be used. If the store goes away, the worker retries until it is back.
     ///
     /// Ctrl-C, SIGTERM or SIGHUP shuts down: the worker claims no more and waits for the running
     /// commands. A second one ends them and gives their executions back for other workers. Then the

@@ -180,6 +180,11 @@ async fn connect(url: &str, wait: Wait) -> Result<Arc<dyn EngineBackend>, CliErr
         Wait::Briefly => options,
         Wait::Always => options.open_timeout(Duration::MAX).even_if_refused(),
     };
-    let report = |error: &SdkError| warn(&format!("ff: {error}; trying again\n"));
+    let report = |error: &SdkError| {
+        // The log has it too, if there is one.
+        if !tracing::enabled!(tracing::Level::WARN) {
+            warn(&format!("ff: {error}; trying again\n"));
+        }
+    };
     options.on_failure(report).open().await.map_err(failed)
 }

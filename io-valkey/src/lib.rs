@@ -15,4 +15,4 @@ pub mod wire;
 mod server;
 
 #[cfg(feature = "redis")]
-pub use server::{ConnectError, Target, ValkeyBackend, redacted_url};
+pub use server::{ConnectError, Target, ValkeyBackend, is_access_refused, redacted_url};

@@ -117,7 +117,7 @@ impl Client {
         config.check()?;
         let codec = Codec::knowing(config.known_format);
         let context = OperationContext::new(DurationMs::from(config.call_timeout), codec);
-        let sources = Sources { seed: config.seed, clock: config.clock };
+        let sources = Sources { seed: config.seed, clock: config.clock, ends_refused: true };
         let connection =
             Connection::open(backend, config.partition_config, context, sources).await?;
         let connection = Arc::new(connection);

@@ -9,6 +9,7 @@ use ff_core::store::{Failure, Reply};
 use ff_core::time::DurationMs;
 use tokio::time::timeout;
 
+use crate::error::is_access_refused;
 use crate::host::HostClock;
 use crate::outage::{Outages, SILENCE};
 
@@ -23,15 +24,18 @@ pub async fn drive<O: Operation>(
     clock: &HostClock,
     operation: O,
 ) -> O::Output {
-    drive_noting(backend, clock, &Outages::default(), operation).await
+    drive_noting(backend, clock, &Outages::default(), operation, None).await
 }
 
-/// Runs an operation to its end, as [`drive`], and notes which calls are answered.
+/// Runs an operation to its end, as [`drive`], and notes which calls are answered. If the store
+/// refuses the access of this program and `allowed` is the time limit of the operation, it ends as
+/// if the limit had passed: so the operation itself decides what is known of its effect.
 pub(crate) async fn drive_noting<O: Operation>(
     backend: &dyn EngineBackend,
     clock: &HostClock,
     outages: &Outages,
     mut operation: O,
+    allowed: Option<DurationMs>,
 ) -> O::Output {
     let now = |operation: &O| {
         let number = operation.partition().map(|partition| backend.clock_of(partition));
@@ -65,7 +69,14 @@ pub(crate) async fn drive_noting<O: Operation>(
                         Event::Failure(failure)
                     }
                 };
-                operation.resume(event, clock.now_of(number))
+                let mut received = clock.now_of(number);
+                if let (Some(allowed), Event::Failure(Failure::Refused(refused))) =
+                    (allowed, &event)
+                    && is_access_refused(refused)
+                {
+                    received.local = received.local.plus(allowed);
+                }
+                operation.resume(event, received)
             }
         };
     }

@@ -100,7 +100,8 @@ impl SdkError {
         }
     }
 
-    /// Returns whether the same call may succeed later.
+    /// Returns whether the same call may succeed later. A store that refuses the credentials, the
+    /// rights or the certificate of this program does so until somebody corrects it.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Config { .. }
@@ -110,8 +111,20 @@ impl SdkError {
             #[cfg(feature = "valkey-default")]
             Self::Connect(error) => error.is_retryable(),
             Self::WorkerAtCapacity { .. } | Self::Backend { .. } => true,
+            Self::Engine(EngineError::Transport { message, .. }) => !is_access_refused(message),
             Self::Engine(error) => error.class() == ff_core::error::ErrorClass::Retryable,
         }
+    }
+}
+
+/// Returns whether a call was refused because of the program's credentials, rights or certificate.
+pub(crate) fn is_access_refused(refused: &str) -> bool {
+    #[cfg(feature = "valkey-default")]
+    return ff_io_valkey::is_access_refused(refused);
+    #[cfg(not(feature = "valkey-default"))]
+    {
+        let _ = refused;
+        false
     }
 }
 

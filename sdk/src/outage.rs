@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ff_core::backend::EngineBackend;
 use ff_core::store::Failure;
 use ff_core::time::{DurationMs, TimestampMs};
 
@@ -20,6 +21,8 @@ const BLIP: DurationMs = DurationMs::from_secs(1);
 /// The outages of a connection.
 #[derive(Default)]
 pub(crate) struct Outages {
+    /// Whether the backend logs them itself, with addresses and reasons.
+    logged_by_backend: bool,
     failing: Mutex<BTreeMap<Scope, Outage>>,
     /// The number of scopes that fail, which is nearly always 0.
     count: AtomicUsize,
@@ -41,6 +44,11 @@ struct Outage {
 }
 
 impl Outages {
+    /// The outages of a connection to this backend.
+    pub(crate) fn new(backend: &dyn EngineBackend) -> Self {
+        Self { logged_by_backend: backend.name() == "valkey", ..Self::default() }
+    }
+
     /// Notes that a call to a node, sent at this time of the host's clock, failed. `None` means that
     /// it is not answered yet.
     pub(crate) fn failed(
@@ -61,7 +69,11 @@ impl Outages {
             outage.is_logged = true;
             let silence = || format!("no answer for {} s", SILENCE.as_secs());
             let cause = failure.map_or_else(silence, Failure::to_string);
-            tracing::warn!(cause, "store unavailable; calls are tried again");
+            if self.logged_by_backend {
+                tracing::debug!(cause, "store unavailable; calls are tried again");
+            } else {
+                tracing::warn!(cause, "store unavailable; calls are tried again");
+            }
         }
         self.count.store(failing.len(), Ordering::Relaxed);
     }
@@ -76,7 +88,11 @@ impl Outages {
         for scope in ended.into_iter().flatten() {
             if let Some(outage) = failing.remove(&scope).filter(|outage| outage.is_logged) {
                 let lasted = clock.now().local.since(outage.since);
-                tracing::info!(%lasted, "store available again");
+                if self.logged_by_backend {
+                    tracing::debug!(%lasted, "store available again");
+                } else {
+                    tracing::info!(%lasted, "store available again");
+                }
             }
         }
         self.count.store(failing.len(), Ordering::Relaxed);

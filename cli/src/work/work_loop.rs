@@ -23,8 +23,6 @@ use crate::shutdown::{Shutdown, requested, stopping_message, waiting_message};
 const IDLE_HORIZON: Duration = Duration::from_secs(60);
 /// The pause after the store refused a claim or did not answer one.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// How long the store may take before the user is warned, and the least time between warnings.
-const WARN_AFTER: Duration = Duration::from_secs(3);
 /// How long a shutdown waits for a claim that was already sent.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -100,8 +98,8 @@ pub struct WorkLoop {
     running: JoinSet<FinishedAttempt>,
     claimed: u64,
     ends_at: Option<Instant>,
-    /// When the user was last warned about the store.
-    warned: Option<Instant>,
+    /// Why the last claim failed.
+    claim_error: Option<String>,
     counts: Counts,
 }
 
@@ -127,7 +125,7 @@ impl WorkLoop {
             running: JoinSet::new(),
             claimed: 0,
             ends_at,
-            warned: None,
+            claim_error: None,
             counts: Counts::default(),
         }
     }
@@ -151,7 +149,7 @@ impl WorkLoop {
             match self.claim(free).await {
                 None => break,
                 Some(Ok(tasks)) if tasks.is_empty() => {
-                    self.answered();
+                    self.claim_error = None;
                     if self.limits.until_idle && self.running.is_empty() && self.is_idle().await {
                         break;
                     }
@@ -159,7 +157,7 @@ impl WorkLoop {
                     self.wait(worker.wait_for_work()).await?;
                 }
                 Some(Ok(tasks)) => {
-                    self.answered();
+                    self.claim_error = None;
                     self.start(tasks).await;
                 }
                 Some(Err(error)) if ends_claiming(&error) => {
@@ -169,7 +167,7 @@ impl WorkLoop {
                     return Err(error.into());
                 }
                 Some(Err(error)) => {
-                    self.warn_about_store(&error.to_string());
+                    self.claim_failed(&error);
                     self.wait(tokio::time::sleep(RETRY_PAUSE)).await?;
                 }
             }
@@ -204,20 +202,15 @@ impl WorkLoop {
     async fn claim(&mut self, free: usize) -> Option<Result<Vec<ClaimedTask>, SdkError>> {
         let worker = self.worker.clone();
         let claim = worker.claim_many(free);
-        tokio::pin!(claim);
         let (mut shutdown, ends_at) = (self.shutdown.clone(), self.ends_at);
         let end = async {
             over(&mut shutdown, ends_at).await;
             tokio::time::sleep(CLAIM_TIMEOUT).await;
         };
-        tokio::pin!(end);
-        loop {
-            tokio::select! {
-                biased;
-                claimed = &mut claim => return Some(claimed),
-                () = &mut end => return None,
-                () = tokio::time::sleep(WARN_AFTER) => self.warn_about_store("no answer yet"),
-            }
+        tokio::select! {
+            biased;
+            claimed = claim => Some(claimed),
+            () = end => None,
         }
     }
 
@@ -245,7 +238,7 @@ impl WorkLoop {
             () = over(&mut shutdown, self.ends_at) => return false,
         };
         idle.unwrap_or_else(|error| {
-            self.warn_about_store(&error.to_string());
+            self.claim_failed(&error);
             false
         })
     }
@@ -282,6 +275,9 @@ impl WorkLoop {
     ) -> Result<(), CliError> {
         let panicked = |error| CliError::runtime(format!("a task stopped unexpectedly: {error}"));
         let finished = ended.map_err(panicked)?;
+        if self.output == Output::Quiet {
+            log(&finished);
+        }
         *match finished.outcome {
             AttemptOutcome::Completed => &mut self.counts.completed,
             AttemptOutcome::Failed => &mut self.counts.failed,
@@ -298,19 +294,33 @@ impl WorkLoop {
         Ok(())
     }
 
-    /// Warns that the store does not answer or refuses calls, but not too often.
-    fn warn_about_store(&mut self, problem: &str) {
-        if self.warned.is_none_or(|warned| warned.elapsed() >= WARN_AFTER) {
-            self.warned = Some(Instant::now());
-            warn(&format!("ff: cannot claim from the store, retrying: {}\n", printable(problem)));
+    /// Warns of a failed call, once for each reason. The backend reports a store that does not
+    /// answer, or refuses everything.
+    fn claim_failed(&mut self, error: &SdkError) {
+        let text = error.to_string();
+        if is_outage(error) || self.claim_error.as_ref() == Some(&text) {
+            tracing::debug!(%error, "cannot claim");
+        } else {
+            tracing::warn!("cannot claim; trying again: {}", printable(&text));
         }
+        self.claim_error = Some(text);
     }
+}
 
-    fn answered(&mut self) {
-        if self.warned.take().is_some() {
-            warn("ff: the store answers again\n");
-        }
+/// Logs a finished attempt: a failure of the execution and a lost lease as warnings.
+fn log(finished: &FinishedAttempt) {
+    let line = printable(&finished.line());
+    match finished.outcome {
+        AttemptOutcome::Completed => tracing::debug!("{line}"),
+        AttemptOutcome::Retried | AttemptOutcome::GivenBack => tracing::info!("{line}"),
+        AttemptOutcome::Failed | AttemptOutcome::Lost => tracing::warn!("{line}"),
     }
+}
+
+/// Whether the store did not answer, or refused the call.
+const fn is_outage(error: &SdkError) -> bool {
+    use EngineError::{Timeout, Transport, Unreachable};
+    matches!(error.engine(), Some(Timeout { .. } | Transport { .. } | Unreachable { .. }))
 }
 
 /// Waits until no more tasks may be claimed.

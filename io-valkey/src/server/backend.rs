@@ -79,7 +79,7 @@ impl ValkeyBackend {
             // rustls panics without a default provider. It keeps one that the program has set.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        let library = target.library.clone();
+        let (library, is_open) = (target.library.clone(), target.is_open.clone());
         let (allow_eviction, mut cluster) = (target.allow_eviction, target.cluster);
         let (polls, url) = (Polls::new(target.poll_grace), target.url.clone());
         let invalid = |problem: String| ConnectError::Url { url, problem };
@@ -108,6 +108,7 @@ impl ValkeyBackend {
             polls,
         };
         inner.check_all().await?;
+        is_open.store(true, Ordering::Release);
         Ok(Self(Arc::new(inner)))
     }
 }

@@ -9,8 +9,10 @@ mod polls;
 mod redaction;
 mod target;
 mod topology;
+mod trouble;
 mod writes;
 
 pub use backend::ValkeyBackend;
+pub use failure::is_access_refused;
 pub use redaction::redacted_url;
 pub use target::{ConnectError, Target};

@@ -1,5 +1,7 @@
 //! The target of a connection: parses store URLs with credentials and options.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
@@ -20,6 +22,8 @@ pub struct Target {
     pub(super) poll_grace: Duration,
     pub(super) open_timeout: Duration,
     pub(super) library: crate::wire::Library,
+    /// Set once the store was opened.
+    pub(super) is_open: Arc<AtomicBool>,
 }
 
 impl ConnectError {
@@ -131,6 +135,7 @@ impl Target {
             poll_grace: POLL_GRACE,
             open_timeout: OPEN_TIMEOUT,
             library: crate::wire::Library::default(),
+            is_open: Arc::default(),
         };
         for host in hosts.split(',') {
             let info = format!("{single}://{user}{host}/{database}").into_connection_info();
