@@ -176,6 +176,7 @@ fn a_signal_that_is_ignored_at_the_start_stays_ignored() {
 #[test]
 fn the_exit_code_names_the_signal() {
     let store = Store::start();
+    store.submit_one(json!({"kind": "k"}));
     for (kind, expected) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
         let mut watching = store.spawn(&["watch", "--count", "1"]);
         LineReader::stderr(&mut watching).wait_for("watching namespace ff");
@@ -184,7 +185,6 @@ fn the_exit_code_names_the_signal() {
     }
     let directory = TempDir::new().expect("a directory");
     let up = Pipe::new(&directory, "up");
-    store.submit_one(json!({"kind": "k"}));
     let command = format!("echo up > {}; sleep 1000", up.0.display());
     let mut worker = store.spawn(&["work", "--exec", &command]);
     let errors = LineReader::stderr(&mut worker);
