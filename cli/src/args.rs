@@ -165,8 +165,8 @@ pub enum Command {
     ///
     /// Exit code: 0 after a shutdown, --until-idle, --max or --timeout-ms, even if executions
     /// failed; 1 if the store cannot be used or an outcome could not be printed; 2 for bad usage;
-    /// after a second signal 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP. A signal that
-    /// is ignored at the start, as with nohup, stays ignored.
+    /// after a second signal 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP. A signal
+    /// that is ignored at the start, as with nohup, stays ignored.
     #[command(verbatim_doc_comment)]
     Work(WorkArgs),
     /// Show an execution: its state, lease, payload, result and more
@@ -222,8 +222,8 @@ pub enum Command {
     /// it.
     ///
     /// Exit code: 0 when it ends as requested, 1 if the store does not answer within 10 s at the
-    /// start or the cursor file cannot be written, 2 for bad usage. If a signal ends it before it has
-    /// printed --count lines, 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP.
+    /// start or the cursor file cannot be written, 2 for bad usage. If a signal ends it before it
+    /// has printed --count lines, 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP.
     #[command(verbatim_doc_comment)]
     Watch(WatchArgs),
     /// Follow the output of an execution

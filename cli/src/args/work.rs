@@ -34,8 +34,8 @@ pub struct WorkArgs {
     #[arg(long, value_name = "MS", default_value_t = 30_000,
         value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
     pub lease_ttl_ms: u64,
-    /// How long the processes of a command have to end after SIGTERM, in milliseconds. Then they get
-    /// SIGKILL.
+    /// How long the processes of a command have to end after SIGTERM, in milliseconds. Then they
+    /// get SIGKILL.
     #[arg(long, value_name = "MS", default_value_t = DEFAULT_GRACE.as_millis() as u64,
         value_parser = clap::value_parser!(u64).range(..=86_400_000))]
     pub grace_ms: u64,
@@ -47,8 +47,8 @@ pub struct WorkArgs {
     /// number.
     #[arg(long, value_name = "ID")]
     pub instance: Option<WorkerInstanceId>,
-    /// End when no execution on the lanes is waiting, running on any worker, or delayed by at most a
-    /// minute. To find out, the worker reads all partitions of the store every second.
+    /// End when no execution on the lanes is waiting, running on any worker, or delayed by at most
+    /// a minute. To find out, the worker reads all partitions of the store every second.
     #[arg(long)]
     pub until_idle: bool,
     /// End after this number of executions.
