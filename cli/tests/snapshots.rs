@@ -69,6 +69,8 @@ impl Transcript {
     fn run_with_input(&mut self, arguments: &[&str], input: &str) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
         command.args(arguments).env_clear().envs(self.environment.clone());
+        // The log of ff work has times, which differ from run to run.
+        command.env("FF_LOG", "off");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("ff starts");
         let mut stdin = child.stdin.take().expect("its input is a pipe");
