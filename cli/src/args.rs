@@ -55,8 +55,8 @@ Examples:
 /// commands write nothing to it, and fail with exit code 1 because it has no FlowFabric data. ff
 /// doctor reports that it is empty.
 ///
-/// On a terminal, tables have its width: a narrow one shows fewer columns. States are coloured unless
-/// NO_COLOR is set.
+/// On a terminal, tables have its width: a narrow one shows fewer columns. States are coloured
+/// unless NO_COLOR is set.
 ///
 /// To log what the engine does to standard error, set FF_LOG, for example FF_LOG=debug.
 #[derive(Debug, Parser)]
@@ -78,9 +78,9 @@ pub enum Command {
     ///
     /// with these optional fields:
     ///
-    ///     priority         0 to 9000, default 0. A worker claims the highest priority that it knows
-    ///                      of first, and of those the oldest. It may learn of an execution up to a
-    ///                      second after that is ready. Lanes take turns
+    ///     priority         0 to 9000, default 0. A worker claims the highest priority that it
+    ///                      knows of first, and of those the oldest. It may learn of an execution
+    ///                      up to a second after that is ready. Lanes take turns
     ///     delay            how long to wait before the first attempt, for example "30s" or "7d";
     ///                      or delay_ms, a number of milliseconds
     ///     timeout          the time limit of an attempt; or timeout_ms. The command is killed a

@@ -12,7 +12,7 @@ use ff_sdk::core::execution::CreateOutcome;
 use ff_sdk::core::id::ExecutionId;
 use ff_sdk::core::state::TerminalOutcome;
 use ff_sdk::{Client, ClientConfig, JournalCompletions, SdkError};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::args::RunArgs;
@@ -35,7 +35,7 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     config.seed = args.seed;
     let client = Client::connect(config, store.backend.clone()).await?;
     let mut progress = Progress::new();
-    let jobs = input::read(&args.file, &client, store.shared, &mut progress)?;
+    let jobs = input::read(&args.file, &client, store.shared, || progress.advance())?;
     let results_file =
         args.results.as_deref().map(|path| ResultsFile::create(path, &args.file)).transpose()?;
     let started = Instant::now();
@@ -120,6 +120,13 @@ async fn submit(
     problem.map_or(Ok(Submitted { ids, duplicates }), Err)
 }
 
+/// All completions of the namespace that the journals hold.
+fn completions(client: &Client) -> JournalCompletions {
+    let namespace = Some(client.namespace().clone());
+    let filter = CompletionFilter { namespace, ..CompletionFilter::default() };
+    JournalCompletions::new(client.backend().clone(), CompletionCursor::start(), filter)
+}
+
 /// Runs the pool until all executions have ended, or the run is interrupted. Returns whether it was
 /// interrupted.
 async fn run_submitted(
@@ -131,10 +138,7 @@ async fn run_submitted(
 ) -> Result<bool, CliError> {
     let mut open = results.open();
     progress.run(open.len() as u64);
-    let namespace = Some(client.namespace().clone());
-    let filter = CompletionFilter { namespace, ..CompletionFilter::default() };
-    let backend = client.backend().clone();
-    let mut completions = JournalCompletions::new(backend, CompletionCursor::start(), filter);
+    let mut completions = completions(client);
     // Registered before anything runs, so that no signal is missed.
     let mut interrupted = signal(SignalKind::interrupt()).map_err(CliError::runtime)?;
     let mut terminated = signal(SignalKind::terminate()).map_err(CliError::runtime)?;
@@ -155,28 +159,26 @@ async fn run_submitted(
                 progress.print_line(&waiting_message(running));
                 drain.send_replace(true);
             }
-            _ = terminated.recv() => {
-                interrupts = 2;
-                break;
-            }
-            _ = hung_up.recv() => {
+            () = either(&mut terminated, &mut hung_up) => {
                 interrupts = 2;
                 break;
             }
             _ = ticks.tick() => progress.show(stats),
             read = results.next(), if !results.is_idle() => read?,
-            item = completions.next(), if !results.is_busy() => match item.map_err(CliError::runtime)? {
-                Some(CompletionItem::Gap { .. }) => {
-                    read_open(client, &mut open, progress, results).await?;
+            item = completions.next(), if !results.is_busy() => {
+                match item.map_err(CliError::runtime)? {
+                    Some(CompletionItem::Gap { .. }) => {
+                        read_open(client, &mut open, progress, results).await?;
+                    }
+                    Some(CompletionItem::Completed { execution_id, outcome, .. })
+                        if open.remove(&execution_id) =>
+                    {
+                        progress.ended(outcome == TerminalOutcome::Success);
+                        results.begin(execution_id);
+                    }
+                    _ => {}
                 }
-                Some(CompletionItem::Completed { execution_id, outcome, .. })
-                    if open.remove(&execution_id) =>
-                {
-                    progress.ended(outcome == TerminalOutcome::Success);
-                    results.begin(execution_id);
-                }
-                _ => {}
-            },
+            }
             ended = &mut workers => {
                 joined(ended)?;
                 return Ok(interrupts > 0);
@@ -192,6 +194,14 @@ async fn run_submitted(
     match workers.await {
         Err(error) if error.is_cancelled() => Ok(true),
         ended => joined(ended).map(|()| interrupts > 0),
+    }
+}
+
+/// Waits for one of two signals.
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
     }
 }
 

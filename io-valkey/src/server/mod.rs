@@ -6,11 +6,9 @@ mod hub;
 mod info;
 mod node;
 mod polls;
-mod redaction;
 mod target;
 mod topology;
 mod writes;
 
 pub use backend::ValkeyBackend;
-pub use redaction::redacted_url;
 pub use target::{ConnectError, Target};

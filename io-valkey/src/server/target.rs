@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
-use super::redaction::{is_scheme, redacted_url, shown};
+use crate::redaction::{is_scheme, redacted_url, shown};
 
 /// A parsed store URL.
 #[derive(Clone, Debug)]
