@@ -135,9 +135,9 @@ pub enum Command {
     ///     not_sent     the store did not accept the line, because it is full or away
     ///     unknown      the store did not answer, and may have created the execution
     ///
-    /// If the store accepts a line for 10 s neither at the first try nor later, for example because
-    /// its memory is full, the command sends no more lines, prints how many lines had each outcome,
-    /// and ends within another 10 s. --timeout changes this time.
+    /// If the store does not accept a line within 10 s, for example because its memory is full, the
+    /// command sends no more lines, waits up to 10 s for those that were sent, and prints how many
+    /// lines had each outcome. --timeout changes this time.
     ///
     /// Submitting a file twice creates its executions twice, except for lines with an
     /// idempotency_key. With --key-prefix every line has one, so that the rest of a file can be
