@@ -56,8 +56,8 @@ async fn open_server(address: &str) -> Result<Arc<dyn EngineBackend>, SdkError> 
 
 #[cfg(not(feature = "valkey-default"))]
 async fn open_server(address: &str) -> Result<Arc<dyn EngineBackend>, SdkError> {
-    // Without the rest, which may hold a password.
-    let scheme = address.split_once("://").map_or(address, |(scheme, _)| scheme);
+    // Without the rest, which may hold a password; an address without a scheme, too.
+    let scheme = address.split_once("://").map_or("this address", |(scheme, _)| scheme);
     let message = format!(
         "`{scheme}` is not supported: this program was built without the feature \
          `valkey-default`, so that only memory: can be opened"

@@ -7,7 +7,7 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use crate::redaction::{is_scheme, redacted_url, shown};
 
 /// A parsed store URL.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Target {
     /// The URL without its password, for messages.
     pub(super) url: String,
@@ -19,6 +19,13 @@ pub struct Target {
     pub(super) response_timeout: Duration,
     pub(super) poll_grace: Duration,
     pub(super) library: crate::wire::Library,
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The seeds hold the password.
+        f.debug_struct("Target").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 /// The reason why a store cannot be used.
