@@ -12,10 +12,9 @@ use std::error::Error;
 use std::time::Duration;
 
 use ff_sdk::{
-    Client, Condition, CountKind, ExecutionId, FlowFabricWorker, HandlerError, IssuedWaitpoint,
-    Payload, RejectionKind, SdkError, Signal, SignalMatcher, SignalOutcome, Signals, State,
-    Submission, Suspension, SuspensionReason, TaskContext, TaskOutcome, TimeoutBehaviour,
-    WaitpointToken, WorkerConfig, WorkerRuntime,
+    BoxError, Client, Condition, CountKind, ExecutionId, FlowFabric, IssuedWaitpoint, Payload,
+    RejectionKind, SdkError, Signal, SignalMatcher, SignalOutcome, Signals, State, Submission,
+    Suspension, SuspensionReason, TaskContext, TaskOutcome, TimeoutBehaviour, WaitpointToken,
 };
 use tokio::sync::mpsc;
 
@@ -44,7 +43,7 @@ async fn release(
     approvals: Signals,
     context: TaskContext,
     mail: State<mpsc::UnboundedSender<Mail>>,
-) -> Result<TaskOutcome, HandlerError> {
+) -> Result<TaskOutcome, BoxError> {
     if context.resumption().is_none() {
         println!("  build {version}");
         // Opened before the mail is sent, so that an answer that arrives early is kept.
@@ -129,11 +128,10 @@ async fn escalated(
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "memory:".to_owned());
     let store = common::open(&url).await?;
-    let client = Client::connect_with(store.backend.clone(), "approval").await?;
-    let config = WorkerConfig::new("releases", "releases-1", "approval")?;
-    let worker = FlowFabricWorker::connect_with(config, store.backend.clone(), None).await?;
+    let ff = FlowFabric::connect_with(store.backend.clone()).namespace("approval").await?;
+    let client = ff.client().clone();
     let (sender, mut mail) = mpsc::unbounded_channel();
-    let runtime = WorkerRuntime::new(worker).state(sender).handle("release", release);
+    let runtime = ff.worker("releases").runtime().await?.state(sender).handle("release", release);
     let outcome = runtime
         .run_until(async {
             approved(&client, &mut mail).await?;

@@ -15,9 +15,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use ff_sdk::{
-    AttemptIndex, Client, Cursor, ExecutionId, FlowFabricWorker, HandlerError, IssuedWaitpoint,
-    RawPayload, Signal, Signals, State, Submission, Suspension, SuspensionReason, TailItem,
-    TaskContext, TaskOutcome, TimeoutBehaviour, WorkerConfig, WorkerRuntime,
+    AttemptIndex, BoxError, Client, Cursor, ExecutionId, FlowFabric, IssuedWaitpoint, RawPayload,
+    Signal, Signals, State, Submission, Suspension, SuspensionReason, TailItem, TaskContext,
+    TaskOutcome, TimeoutBehaviour,
 };
 use tokio::sync::mpsc;
 
@@ -30,7 +30,7 @@ struct Order {
 
 const NAMESPACE: &str = "callback";
 
-async fn report(context: &TaskContext, text: &str) -> Result<(), HandlerError> {
+async fn report(context: &TaskContext, text: &str) -> Result<(), BoxError> {
     context.append_frame("progress", text, BTreeMap::new()).await?;
     Ok(())
 }
@@ -41,7 +41,7 @@ async fn encode(
     called_back: Signals,
     context: TaskContext,
     encoder: State<mpsc::UnboundedSender<Order>>,
-) -> Result<TaskOutcome, HandlerError> {
+) -> Result<TaskOutcome, BoxError> {
     let video = String::from_utf8_lossy(&video.unwrap_or_default()).into_owned();
     let Some(answer) = called_back.first() else {
         for percent in [25, 50, 75, 100] {
@@ -127,12 +127,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let url = arguments.first().map_or("memory:", String::as_str);
     let store = common::open(url).await?;
-    let client = Client::connect_with(store.backend.clone(), NAMESPACE).await?;
-    let config = WorkerConfig::new("encoding", "encoding-1", NAMESPACE)?;
-    let worker = FlowFabricWorker::connect_with(config, store.backend.clone(), None).await?;
+    let ff = FlowFabric::connect_with(store.backend.clone()).namespace(NAMESPACE).await?;
+    let client = ff.client().clone();
     let (sender, orders) = mpsc::unbounded_channel();
     tokio::spawn(encoder(client.clone(), orders));
-    let runtime = WorkerRuntime::new(worker).state(sender).handle("encode", encode);
+    let runtime = ff.worker("encoding").runtime().await?.state(sender).handle("encode", encode);
     let work = async {
         let id = client.submit(Submission::new("encode").payload("holiday")).await?.id();
         tail_elsewhere(store.url.as_deref(), &client, id).await?;

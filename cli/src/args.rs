@@ -58,7 +58,8 @@ Examples:
 /// On a terminal, tables have its width: a narrow one shows fewer columns. States are coloured
 /// unless NO_COLOR is set.
 ///
-/// To log what the engine does to standard error, set FF_LOG, for example FF_LOG=debug.
+/// To log to standard error what the engine does, set FF_LOG or RUST_LOG, for example FF_LOG=debug.
+/// ff work logs at info unless they are set.
 #[derive(Debug, Parser)]
 #[command(name = "ff", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
@@ -83,7 +84,7 @@ pub enum Command {
     ///                      up to a second after that is ready. Lanes take turns
     ///     delay            how long to wait before the first attempt, for example "30s" or "7d";
     ///                      or delay_ms, a number of milliseconds
-    ///     timeout          the time limit of an attempt; or timeout_ms. The command is killed a
+    ///     timeout          the time limit of an attempt; or timeout_ms. The command is ended a
     ///                      little earlier: a tenth of the limit, at most 250 ms
     ///     retry            {"max_retries": 3, "backoff": B, "retryable_categories": [...]}, where
     ///                      B is {"fixed": {"delay_ms": 100}} or {"exponential":
@@ -102,10 +103,14 @@ pub enum Command {
     /// command leaves running are killed.
     ///
     /// Ctrl-C waits for the running commands and starts no more. A second Ctrl-C, SIGTERM or SIGHUP
-    /// kills the running commands.
+    /// ends the running commands. A command that is ended, also because its lease is lost or its
+    /// attempt times out, gets SIGTERM, and SIGKILL after 5 s. Both go to its process group. If ff
+    /// itself is killed, its commands are killed. A process that has left the group, for example
+    /// with setsid, gets no signal.
     ///
     /// Exit code: 0 if every execution completed, 1 if one did not or the store failed, 2 for bad
-    /// usage or input (nothing was run), 130 if interrupted.
+    /// usage or input (nothing was run), 130 after SIGINT (Ctrl-C), 143 after SIGTERM, 129 after
+    /// SIGHUP. A signal that is ignored at the start, as with nohup, stays ignored.
     #[command(verbatim_doc_comment)]
     Run(RunArgs),
     /// Submit the executions of a file to a store, for workers in other processes
@@ -157,16 +162,23 @@ pub enum Command {
     ///
     /// Exit code 0 of the command completes the execution. Any other exit code fails the attempt
     /// with category exit_code, and a signal fails it with category signal. The end of standard
-    /// error becomes the reason. When the lease is lost or the attempt times out, the command is
-    /// killed, with the processes that it left running.
+    /// error becomes the reason. Processes that the command leaves running are killed.
     ///
-    /// If the store goes away, the worker retries until it is back.
+    /// When the lease is lost or the attempt times out, the command is ended: it gets SIGTERM, and
+    /// SIGKILL after --grace. Both go to its process group. If ff itself is killed, its commands
+    /// are killed. A process that has left the group, for example with setsid, gets no signal.
+    ///
+    /// The log, on standard error, has the failures of executions, the leases that were lost, and
+    /// why the store cannot be used. If the store goes away, the worker retries until it is back.
     ///
     /// Ctrl-C, SIGTERM or SIGHUP shuts down: the worker claims no more and waits for the running
-    /// commands. A second one kills them and gives their executions back for other workers.
+    /// commands. A second one ends them and gives their executions back for other workers. Then the
+    /// worker waits at most 1 s for the store. A third one kills them.
     ///
-    /// Exit code: 0 after a shutdown, --until-idle, --max or --timeout, even if executions
-    /// failed; 1 if the store cannot be used; 2 for bad usage; 130 after a second signal.
+    /// Exit code: 0 after a shutdown, --until-idle, --max or --timeout, even if executions failed;
+    /// 1 if the store cannot be used or an outcome could not be printed; 2 for bad usage; after a
+    /// second signal 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP. A signal that is
+    /// ignored at the start, as with nohup, stays ignored.
     #[command(verbatim_doc_comment)]
     Work(WorkArgs),
     /// Show an execution: its state, lease, payload, result and more
@@ -244,8 +256,8 @@ pub enum Command {
     /// it.
     ///
     /// Exit code: 0 when it ends as requested, 1 if the store does not answer within 10 s at the
-    /// start or the cursor file cannot be written, 2 for bad usage, 130 if it is ended before it
-    /// has printed --count lines.
+    /// start or the cursor file cannot be written, 2 for bad usage. If a signal ends it before it has
+    /// printed --count lines, 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP.
     #[command(verbatim_doc_comment)]
     Watch(WatchArgs),
     /// Follow the output of an execution

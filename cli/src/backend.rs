@@ -7,11 +7,11 @@ use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::execution::ExecutionSnapshot;
 use ff_sdk::{
     Auditor, Client, ClientConfig, ConnectError, EngineError, ExecutionId, MemoryBackend, SdkError,
-    redacted_url,
+    StoreOptions, redacted_url,
 };
 
 use crate::args::StoreArgs;
-use crate::exit::CliError;
+use crate::exit::{CliError, warn};
 use crate::private_server::PrivateServer;
 
 /// An open store.
@@ -31,7 +31,7 @@ impl OpenStore {
     /// connections.
     pub async fn another_connection(&self) -> Result<Arc<dyn EngineBackend>, CliError> {
         match &self.url {
-            Some(url) => connect(url).await,
+            Some(url) => connect(url, Wait::Briefly).await,
             None => Ok(self.backend.clone()),
         }
     }
@@ -55,8 +55,19 @@ const EXAMPLE: &str = "valkey://127.0.0.1:6379";
 /// How long a call is retried while the store does not answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a command waits for a store that cannot be reached when the command starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It does not wait.
+    No,
+    /// For 10 s, or the time of the URL's option `open_timeout_ms`.
+    Briefly,
+    /// Until the store can be used, also if it refuses the command at first.
+    Always,
+}
+
 /// Opens the store at a URL.
-pub async fn open(url: &str) -> Result<OpenStore, CliError> {
+pub async fn open(url: &str, wait: Wait) -> Result<OpenStore, CliError> {
     match url.split_once(':') {
         Some(("memory", "")) => {
             let backend = Arc::new(MemoryBackend::new());
@@ -66,11 +77,11 @@ pub async fn open(url: &str) -> Result<OpenStore, CliError> {
             // Starting blocks until the server answers.
             let started = tokio::task::spawn_blocking(PrivateServer::start).await;
             let server = started.map_err(CliError::runtime)?.map_err(CliError::runtime)?;
-            let (backend, url) = (connect(&server.url()).await?, Some(server.url()));
+            let (backend, url) = (connect(&server.url(), wait).await?, Some(server.url()));
             Ok(OpenStore { backend, shared: false, url, _server: Some(server) })
         }
         Some((scheme, address)) if SCHEMES.contains(&scheme) && address.len() > 2 => {
-            let (backend, url) = (connect(url).await?, Some(url.to_owned()));
+            let (backend, url) = (connect(url, wait).await?, Some(url.to_owned()));
             Ok(OpenStore { backend, shared: true, url, _server: None })
         }
         _ => Err(CliError::usage(format!(
@@ -94,13 +105,13 @@ pub async fn client_or_set_up(
     args: &StoreArgs,
     call_timeout: Duration,
 ) -> Result<Client, CliError> {
-    let store = open_shared(args.backend.as_deref()).await?;
+    let store = open_shared(args.backend.as_deref(), Wait::Briefly).await?;
     connect_client(args, store, call_timeout).await
 }
 
 /// Opens a shared store that was set up before.
 pub async fn open_existing(url: Option<&str>) -> Result<OpenStore, CliError> {
-    let store = open_shared(url).await?;
+    let store = open_shared(url, Wait::Briefly).await?;
     let auditor = tokio::time::timeout(CALL_TIMEOUT, Auditor::connect(store.backend.clone())).await;
     let silent = |_| CliError::runtime("the store does not answer");
     match auditor.map_err(silent)??.meta() {
@@ -124,7 +135,7 @@ async fn connect_client(
 }
 
 /// Opens a store that outlives the command.
-pub async fn open_shared(url: Option<&str>) -> Result<OpenStore, CliError> {
+pub async fn open_shared(url: Option<&str>, wait: Wait) -> Result<OpenStore, CliError> {
     match url {
         None => Err(CliError::usage(format!(
             "no store given: set --backend URL or FF_BACKEND, for example --backend {EXAMPLE}"
@@ -133,7 +144,7 @@ pub async fn open_shared(url: Option<&str>) -> Result<OpenStore, CliError> {
             "the store `{url}` ends with this command: give the URL of a running server, for \
              example --backend {EXAMPLE}"
         ))),
-        Some(url) => open(url).await,
+        Some(url) => open(url, wait).await,
     }
 }
 
@@ -157,9 +168,23 @@ fn not_found(client: &Client, id: &ExecutionId) -> CliError {
     ))
 }
 
-async fn connect(url: &str) -> Result<Arc<dyn EngineBackend>, CliError> {
-    ff_sdk::open(url).await.map_err(|error| match &error {
+/// Connects to a server, and prints each new reason why it cannot yet.
+async fn connect(url: &str, wait: Wait) -> Result<Arc<dyn EngineBackend>, CliError> {
+    let failed = |error: SdkError| match &error {
         SdkError::Connect(ConnectError::Url { .. }) => CliError::usage(error.to_string()),
         _ => CliError::runtime(error),
-    })
+    };
+    let options = StoreOptions::parse(url).map_err(failed)?;
+    let options = match wait {
+        Wait::No => options.open_timeout(Duration::ZERO),
+        Wait::Briefly => options,
+        Wait::Always => options.open_timeout(Duration::MAX).even_if_refused(),
+    };
+    let report = |error: &SdkError| {
+        // The log has it too, if there is one.
+        if !tracing::enabled!(tracing::Level::WARN) {
+            warn(&format!("ff: {error}; trying again\n"));
+        }
+    };
+    options.on_failure(report).open().await.map_err(failed)
 }

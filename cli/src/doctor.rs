@@ -52,8 +52,8 @@ async fn examine(args: &DoctorArgs) -> Result<ExitCode, CliError> {
     let namespace = args.store.namespace.clone();
     // A store of this command alone is accepted: it shows at least that one can be opened.
     let store = match &args.store.backend {
-        Some(url) => backend::open(url).await?,
-        None => backend::open_shared(None).await?,
+        Some(url) => backend::open(url, backend::Wait::No).await?,
+        None => backend::open_shared(None, backend::Wait::No).await?,
     };
     let failed = |error| CliError::runtime(format!("cannot check the store: {error}"));
     let auditor = Auditor::connect(store.backend.clone()).await.map_err(failed)?;

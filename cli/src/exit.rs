@@ -10,8 +10,9 @@ use ff_sdk::redacted_url;
 pub const FAILED: u8 = 1;
 /// The arguments or the input are wrong, and nothing was run.
 pub const BAD_USAGE: u8 = 2;
-/// The command was interrupted before everything had ended.
-pub const INTERRUPTED: u8 = 130;
+/// The command was ended by a signal before everything had ended: 128 and the signal's number, 130
+/// for SIGINT, 143 for SIGTERM and 129 for SIGHUP.
+pub const SIGNAL_BASE: u8 = 128;
 
 /// An error that ends the command.
 #[derive(Debug)]

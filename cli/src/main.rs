@@ -40,6 +40,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command};
 use crate::exit::CliError;
@@ -52,13 +53,16 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return exit::report_usage(&error),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("FF_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off")),
-        )
-        .with_writer(std::io::stderr)
-        .init();
+    // A worker is a service, whose log is read. Other commands print what they do.
+    let default_filter = if matches!(cli.command, Command::Work(_)) { "info" } else { "off" };
+    match log_filter(default_filter) {
+        Ok(filter) => tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_target(false)
+            .with_writer(std::io::stderr)
+            .init(),
+        Err(error) => return error.report(),
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -89,7 +93,24 @@ fn main() -> ExitCode {
             Command::Man(args) => generate::man(&args),
         }
     });
-    // Dropping the running tasks kills their commands, so that none outlives this process.
+    // Dropping the running tasks kills their commands.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     result.unwrap_or_else(|error| error.report())
+}
+
+/// The filter of the log: that of FF_LOG, of RUST_LOG, or the default.
+fn log_filter(default: &str) -> Result<EnvFilter, CliError> {
+    for name in ["FF_LOG", "RUST_LOG"] {
+        let Some(filter) = std::env::var_os(name).filter(|filter| !filter.is_empty()) else {
+            continue;
+        };
+        let filter = filter.to_string_lossy();
+        return EnvFilter::try_new(&filter).map_err(|error| {
+            CliError::usage(format!(
+                "{name} is `{filter}`: {error}; use for example {name}=debug or \
+                 {name}=ff_sdk=debug,warn"
+            ))
+        });
+    }
+    Ok(EnvFilter::new(default))
 }

@@ -19,7 +19,7 @@ use crate::input::SHELL;
 use crate::shell;
 
 /// How long running commands may take once nothing new is claimed. There is no real limit, because
-/// a second Ctrl-C kills them.
+/// a second Ctrl-C ends them.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The default namespace of every command.
@@ -60,7 +60,7 @@ pub struct PoolConfig {
 /// Runs the workers until `drain` is true and their commands have ended. A worker that is killed is
 /// replaced immediately.
 ///
-/// Dropping the future kills all workers and their commands.
+/// Dropping the future drops all workers, and ends their commands in the background.
 pub async fn run(
     config: PoolConfig,
     stats: Arc<PoolStats>,
@@ -124,7 +124,7 @@ async fn worker(
         format!("{}-{number}", pool.instance),
         pool.namespace.as_str(),
     )?;
-    config.lease_ttl_ms = pool.lease_ttl_ms;
+    config.lease_ttl = Duration::from_millis(pool.lease_ttl_ms);
     config.seed = pool.seed.map(|seed| seed.wrapping_add(number));
     let worker = FlowFabricWorker::connect_with(config, pool.backend, None).await?;
     let runtime = WorkerRuntime::new(worker)

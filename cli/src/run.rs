@@ -12,25 +12,25 @@ use ff_sdk::core::execution::CreateOutcome;
 use ff_sdk::core::id::ExecutionId;
 use ff_sdk::core::state::TerminalOutcome;
 use ff_sdk::{Client, ClientConfig, JournalCompletions, SdkError};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::watch;
 
 use crate::args::RunArgs;
-use crate::exit::{CliError, FAILED, INTERRUPTED, print, print_line, warn};
+use crate::exit::{CliError, FAILED, print, print_line, warn};
 use crate::input::{self, Job};
 use crate::pool::{self, PoolConfig, PoolStats};
 use crate::progress::Progress;
 use crate::report::Summary;
 use crate::results::{Results, ResultsFile};
-use crate::shutdown::waiting_message;
-use crate::{backend, names, timeline};
+use crate::shutdown::{Signals, exit_code, waiting_message};
+use crate::{backend, names, shell, timeline};
 
 /// How often the progress is updated.
 const SHOW_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs the command.
 pub async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
-    let store = backend::open(&args.store.backend).await?;
+    let store = backend::open(&args.store.backend, backend::Wait::Briefly).await?;
     let mut config = ClientConfig::new(args.namespace.as_str())?;
     config.seed = args.seed;
     let client = Client::connect(config, store.backend.clone()).await?;
@@ -55,7 +55,7 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         seed: args.seed,
     };
     let mut results = Results::new(client.clone(), &submitted.ids, results_file);
-    let interrupted = run_submitted(pool, &client, &stats, &mut progress, &mut results).await?;
+    let signal = run_submitted(pool, &client, &stats, &mut progress, &mut results).await?;
     let took = started.elapsed();
     let (mut rows, written) = results.finish().await?;
     progress.finish();
@@ -69,13 +69,14 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     // A duplicate line is not counted as another execution.
     let mut seen = BTreeSet::new();
     rows.retain(|row| seen.insert(row.id));
+    let interrupted = signal.is_some();
     let summary = Summary { results: &rows, duplicates, killed, took, interrupted };
     print_line(if args.json { summary.json() } else { summary.text() })?;
     written?;
-    Ok(match interrupted {
-        true => ExitCode::from(INTERRUPTED),
-        false if rows.iter().all(|row| row.is_completed()) => ExitCode::SUCCESS,
-        false => ExitCode::from(FAILED),
+    Ok(match signal {
+        Some(signal) => exit_code(signal),
+        None if rows.iter().all(|row| row.is_completed()) => ExitCode::SUCCESS,
+        None => ExitCode::from(FAILED),
     })
 }
 
@@ -127,41 +128,35 @@ fn completions(client: &Client) -> JournalCompletions {
     JournalCompletions::new(client.backend().clone(), CompletionCursor::start(), filter)
 }
 
-/// Runs the pool until all executions have ended, or the run is interrupted. Returns whether it was
-/// interrupted.
+/// Runs the pool until all executions have ended, or the run is interrupted. Returns the latest
+/// signal.
 async fn run_submitted(
     pool: PoolConfig,
     client: &Client,
     stats: &Arc<PoolStats>,
     progress: &mut Progress,
     results: &mut Results,
-) -> Result<bool, CliError> {
+) -> Result<Option<SignalKind>, CliError> {
     let mut open = results.open();
     progress.run(open.len() as u64);
     let mut completions = completions(client);
     // Registered before anything runs, so that no signal is missed.
-    let mut interrupted = signal(SignalKind::interrupt()).map_err(CliError::runtime)?;
-    let mut terminated = signal(SignalKind::terminate()).map_err(CliError::runtime)?;
-    let mut hung_up = signal(SignalKind::hangup()).map_err(CliError::runtime)?;
+    let mut signals = Signals::new()?;
     let (drain, draining) = watch::channel(false);
     let mut workers = tokio::spawn(pool::run(pool, stats.clone(), draining));
     let mut ticks = tokio::time::interval(SHOW_EVERY);
-    let mut interrupts = 0;
-    while !progress.is_over() {
+    let (mut latest, mut stops) = (None, false);
+    while !progress.is_over() && !stops {
         tokio::select! {
             biased;
-            _ = interrupted.recv() => {
-                interrupts += 1;
-                if interrupts > 1 {
-                    break;
+            signal = signals.next() => {
+                stops = latest.is_some() || signal != SignalKind::interrupt();
+                latest = Some(signal);
+                if !stops {
+                    let running = stats.running.load(Ordering::Relaxed);
+                    progress.print_line(&waiting_message(running));
+                    drain.send_replace(true);
                 }
-                let running = stats.running.load(Ordering::Relaxed);
-                progress.print_line(&waiting_message(running));
-                drain.send_replace(true);
-            }
-            () = either(&mut terminated, &mut hung_up) => {
-                interrupts = 2;
-                break;
             }
             _ = ticks.tick() => progress.show(stats),
             read = results.next(), if !results.is_idle() => read?,
@@ -180,28 +175,25 @@ async fn run_submitted(
                 }
             }
             ended = &mut workers => {
-                joined(ended)?;
-                return Ok(interrupts > 0);
+                return joined(ended).map(|()| latest);
             }
         }
     }
     progress.collect();
     drain.send_replace(true);
-    if interrupts > 1 {
-        // Aborting drops the workers, which kills their commands.
+    if stops {
+        // Aborting drops the workers, which ends their commands.
         workers.abort();
     }
-    match workers.await {
-        Err(error) if error.is_cancelled() => Ok(true),
-        ended => joined(ended).map(|()| interrupts > 0),
-    }
-}
-
-/// Waits for one of two signals.
-async fn either(one: &mut Signal, other: &mut Signal) {
+    let ended = workers.await;
     tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
+        () = shell::all_ended() => {}
+        // The end of this process kills them.
+        _ = signals.next() => {}
+    }
+    match ended {
+        Err(error) if error.is_cancelled() => Ok(latest),
+        ended => joined(ended).map(|()| latest),
     }
 }
 

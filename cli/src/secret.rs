@@ -29,7 +29,7 @@ pub async fn secret(command: SecretCommand) -> Result<ExitCode, CliError> {
 async fn rotate(args: RotateArgs) -> Result<(), CliError> {
     let RotateArgs { store, kid, source, grace, json } = args;
     let secret = read_secret(&source)?;
-    let store = backend::open_shared(store.backend.as_deref()).await?;
+    let store = backend::open_shared(store.backend.as_deref(), backend::Wait::Briefly).await?;
     let admin = FlowFabricAdminClient::connect_with(store.backend).await?;
     let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
     let rotated = admin.rotate_waitpoint_secret(kid.as_str(), &secret, grace_ms).await;

@@ -1,21 +1,32 @@
 //! Runs the command that handles a task, in a separate process group.
 
-use std::process::{ExitStatus, Stdio};
+mod children;
+mod group;
+mod guard;
+
+use std::convert::Infallible;
+use std::future::{Pending, pending};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ff_sdk::core::store::Bytes;
 use ff_sdk::{ClaimedTask, HandlerError, RawPayload, TaskContext};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::Command;
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+
+use self::children::Exit;
+use self::group::ProcessGroup;
+
+pub use self::group::all_ended;
 
 /// The largest result, in bytes.
 const MAX_RESULT_BYTES: usize = ff_sdk::core::execution::DEFAULT_PAYLOAD_LIMIT;
 /// How much of the end of standard error a failure's reason holds, in bytes.
 const MAX_STDERR_BYTES: usize = 2_048;
 
+/// The time between SIGTERM and SIGKILL for a command that is ended, unless it is configured.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 /// How long the pipes of a command are read after its end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -76,17 +87,6 @@ impl ShellJob {
     }
 }
 
-/// Kills the process group when it is dropped: after a timeout or a lost lease, or when the worker
-/// is dropped, no process of the command goes on.
-struct ProcessGroup(Pid);
-
-impl Drop for ProcessGroup {
-    fn drop(&mut self) {
-        // The group may have ended.
-        let _ = killpg(self.0, Signal::SIGKILL);
-    }
-}
-
 /// The environment variables that describe a task to its command.
 pub struct TaskEnv(Vec<(&'static str, String)>);
 
@@ -113,33 +113,52 @@ impl From<&ClaimedTask> for TaskEnv {
 /// The result of a command, or why its attempt fails.
 pub type CommandResult = Result<Vec<u8>, HandlerError>;
 
-/// Runs the command that a task's payload names. Its standard output is the result.
+/// Runs the command that a task's payload names. Its standard output is the result. Dropping the
+/// future ends the command in the background.
 pub async fn run(context: TaskContext, RawPayload(payload): RawPayload) -> CommandResult {
-    let invalid = |reason: String| HandlerError::new("invalid_payload", reason).permanent();
+    let invalid = |reason: String| HandlerError::permanent(reason).with_category("invalid_payload");
     let job = ShellJob::parse(payload.as_deref().unwrap_or_default()).map_err(invalid)?;
-    execute(&job, task_env!(context), payload).await
+    let ended = execute(&job, task_env!(context), payload, Ending::never()).await;
+    ended.unwrap_or_else(|never| match never {})
 }
 
-/// Runs a command with a payload as its standard input. Its standard output is the result.
-pub async fn execute(
+/// When a command is ended, and how.
+pub struct Ending<W, K> {
+    /// When it gets SIGTERM.
+    pub when: W,
+    /// How long its processes have until they get SIGKILL.
+    pub grace: Duration,
+    /// Ends the grace early.
+    pub kill: K,
+}
+
+impl Ending<Pending<Infallible>, Pending<()>> {
+    fn never() -> Self {
+        Self { when: pending(), grace: DEFAULT_GRACE, kill: pending() }
+    }
+}
+
+/// Runs a command with a payload as its standard input. Its standard output is the result. If it
+/// was ended before, `Err` has the value of `ending.when`.
+pub async fn execute<E>(
     job: &ShellJob,
     TaskEnv(env): TaskEnv,
     payload: Option<Bytes>,
-) -> CommandResult {
+    ending: Ending<impl Future<Output = E>, impl Future<Output = ()>>,
+) -> Result<CommandResult, E> {
     let mut command = job.to_command();
-    command
-        .envs(env)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
+    command.envs(env);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let spawn_error =
         |error: std::io::Error| HandlerError::new("spawn", format!("{}: {error}", job.program()));
-    let mut child = command.spawn().map_err(spawn_error)?;
-    let pid = child.id().and_then(|id| i32::try_from(id).ok());
-    let group = pid.map(|pid| ProcessGroup(Pid::from_raw(pid)));
-    let stdin = child.stdin.take();
+    let (group, started) = match ProcessGroup::start(&mut command, ending.grace) {
+        Ok(started) => started,
+        Err(error) => return Ok(Err(spawn_error(error))),
+    };
+    let (mut exit, child) = (started.exit, started.child);
+    let stdin = child.stdin.and_then(|pipe| ChildStdin::from_std(pipe).ok());
+    let stdout = child.stdout.and_then(|pipe| ChildStdout::from_std(pipe).ok());
+    let stderr = child.stderr.and_then(|pipe| ChildStderr::from_std(pipe).ok());
     let feed = async move {
         if let Some(mut stdin) = stdin {
             // A command need not read its input.
@@ -147,8 +166,7 @@ pub async fn execute(
         }
     };
     let (mut output, mut errors) = (Vec::new(), Vec::new());
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let status = {
+    let exit = {
         let pipes = async {
             tokio::join!(
                 read(stdout, &mut output, MAX_RESULT_BYTES + 1, false),
@@ -156,47 +174,63 @@ pub async fn execute(
                 feed,
             );
         };
-        tokio::pin!(pipes);
+        let when = ending.when;
+        tokio::pin!(pipes, when);
         let mut closed = false;
-        let status = loop {
+        let exit = loop {
             tokio::select! {
                 biased;
-                status = child.wait() => break status,
+                exit = &mut exit => break exit,
+                why = &mut when => {
+                    // The command may write to its pipes until its end.
+                    let drain = async {
+                        if !closed {
+                            pipes.await;
+                        }
+                        pending::<()>().await;
+                    };
+                    tokio::select! {
+                        biased;
+                        () = group.end(ending.kill) => {}
+                        () = drain => {}
+                    }
+                    return Err(why);
+                }
                 // A command may close its pipes and go on.
                 () = &mut pipes, if !closed => closed = true,
             }
         };
         // Kills what the command left running. A process that has also left the group could hold
         // the pipes open forever, so that the wait for them is bounded.
-        drop(group);
+        group.kill();
         if !closed {
             let _ = tokio::time::timeout(DRAIN_TIMEOUT, &mut pipes).await;
         }
-        status
+        exit
     };
-    finish(status.map_err(spawn_error)?, output, &errors)
+    // The sender is dropped only with the process.
+    Ok(finish(exit.unwrap_or(Exit::Signal(None)), output, &errors))
 }
 
-fn finish(status: ExitStatus, output: Vec<u8>, errors: &[u8]) -> CommandResult {
-    use std::os::unix::process::ExitStatusExt;
+fn finish(exit: Exit, output: Vec<u8>, errors: &[u8]) -> CommandResult {
     let errors = String::from_utf8_lossy(errors);
     let reason = |status: String| match errors.trim() {
         "" => status,
         errors => format!("{status}: {errors}"),
     };
-    match (status.code(), status.signal()) {
-        (Some(0), _) if output.len() > MAX_RESULT_BYTES => {
+    match exit {
+        Exit::Code(0) if output.len() > MAX_RESULT_BYTES => {
             let reason = format!("standard output is over the limit of {MAX_RESULT_BYTES} bytes");
-            Err(HandlerError::new("result_too_large", reason).permanent())
+            Err(HandlerError::permanent(reason).with_category("result_too_large"))
         }
-        (Some(0), _) => Ok(output),
-        (Some(code), _) => Err(HandlerError::new("exit_code", reason(format!("exit code {code}")))),
-        (None, Some(signal)) => {
-            let name = Signal::try_from(signal)
-                .map_or_else(|_| signal.to_string(), |signal| signal.as_str().to_owned());
+        Exit::Code(0) => Ok(output),
+        Exit::Code(code) => {
+            Err(HandlerError::new("exit_code", reason(format!("exit code {code}"))))
+        }
+        Exit::Signal(signal) => {
+            let name = signal.map_or("a signal", |signal| signal.as_str());
             Err(HandlerError::new("signal", reason(format!("killed by {name}"))))
         }
-        (None, None) => Err(HandlerError::new("signal", reason("no exit code".to_owned()))),
     }
 }
 

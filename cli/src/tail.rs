@@ -23,7 +23,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Runs the command.
 pub async fn tail(args: TailArgs) -> Result<ExitCode, CliError> {
     let client = backend::client(&args.store).await?;
-    let mut shutdown = shutdown::follow()?;
+    let mut shutdown = shutdown::follow()?.shutdown;
     let mut printer = Printer { out: Stdout::new(), json: args.json };
     let work = async {
         match args.no_follow {

@@ -11,9 +11,9 @@ use serde_json::json;
 use crate::args::WatchArgs;
 use crate::backend;
 use crate::cursor_file::CursorFile;
-use crate::exit::{CliError, INTERRUPTED, Stdout, warn};
+use crate::exit::{CliError, Stdout, warn};
 use crate::report::{printable, time};
-use crate::shutdown::{self, Shutdown};
+use crate::shutdown::{self, Requests, Shutdown};
 
 /// How often the cursor is stored if nothing is printed. Otherwise the journals could drop the
 /// entries after the cursor while the filter excludes all of them.
@@ -30,7 +30,8 @@ pub async fn watch(args: WatchArgs) -> Result<ExitCode, CliError> {
     let namespace = Some(client.namespace().clone());
     let filter = CompletionFilter { namespace, lane: args.lane, tags };
     let mut completions = JournalCompletions::new(client.backend().clone(), from, filter);
-    let mut shutdown = shutdown::follow()?;
+    let requests = shutdown::follow()?;
+    let mut shutdown = requests.shutdown.clone();
     let (mut store_ticks, mut check_ticks) = (interval(STORE_EVERY), interval(CHECK_EVERY));
     let mut unanswered = Unanswered(0);
     // If a partition does not answer, the others are watched without waiting for it.
@@ -38,7 +39,7 @@ pub async fn watch(args: WatchArgs) -> Result<ExitCode, CliError> {
         tokio::select! {
             biased;
             () = shutdown::requested(&mut shutdown, Shutdown::Drain) => {
-                return Ok(exit_code(args.count.is_some()));
+                return Ok(exit_code(&requests, args.count.is_some()));
             }
             ready = completions.ready() => ready.map_err(cursor_error)?,
             _ = check_ticks.tick() => unanswered.update(&client, &completions),
@@ -77,7 +78,7 @@ pub async fn watch(args: WatchArgs) -> Result<ExitCode, CliError> {
         store_cursor(&mut file, &completions)?;
     }
     store_cursor(&mut file, &completions)?;
-    Ok(exit_code(args.count.is_some() && !reached(printed)))
+    Ok(exit_code(&requests, args.count.is_some() && !reached(printed)))
 }
 
 /// The number of partitions that did not answer at the last check.
@@ -105,8 +106,8 @@ fn interval(period: Duration) -> tokio::time::Interval {
 }
 
 /// The exit code; `early` if lines of --count are missing.
-fn exit_code(early: bool) -> ExitCode {
-    if early { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS }
+fn exit_code(requests: &Requests, early: bool) -> ExitCode {
+    if early { requests.exit_code() } else { ExitCode::SUCCESS }
 }
 
 /// The cursor belongs to another store.

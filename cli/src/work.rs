@@ -1,6 +1,7 @@
 //! `ff work`: a worker that handles executions with a command.
 
 mod attempt;
+mod printer;
 #[cfg(test)]
 mod tests;
 mod work_loop;
@@ -12,18 +13,18 @@ use ff_sdk::{Capabilities, Client, ClientConfig, FlowFabricWorker, WorkerConfig}
 
 use self::work_loop::{Limits, Output, WorkLoop};
 use crate::args::WorkArgs;
-use crate::exit::{CliError, INTERRUPTED, warn};
+use crate::exit::{CliError, FAILED, warn};
 use crate::shell::ShellJob;
 use crate::{backend, names, shutdown};
 
 /// Runs the command.
 pub async fn work(args: WorkArgs) -> Result<ExitCode, CliError> {
     let config = config(&args)?;
-    let store = backend::open_shared(args.store.backend.as_deref()).await?;
+    let store = backend::open_shared(args.store.backend.as_deref(), backend::Wait::Always).await?;
     let client_config = ClientConfig::new(args.store.namespace.as_str())?;
     let client = Client::connect(client_config, store.backend.clone()).await?;
     // Registered before anything runs, so that no signal is missed.
-    let shutdown = shutdown::follow()?;
+    let requests = shutdown::follow()?;
     let worker = FlowFabricWorker::connect_with(config, store.backend, None).await?;
     let instance = &worker.config().worker_instance_id;
     warn(&format!("ff: worker {instance} started in namespace {}\n", args.store.namespace));
@@ -32,16 +33,21 @@ pub async fn work(args: WorkArgs) -> Result<ExitCode, CliError> {
         max: args.max.unwrap_or(u64::MAX),
         until_idle: args.until_idle,
         timeout: args.timeout_ms.map(Duration::from_millis),
+        grace: Duration::from_millis(args.grace_ms),
     };
     let output = match (args.json, args.verbose) {
         (true, _) => Output::Json,
         (false, true) => Output::Lines,
         (false, false) => Output::Quiet,
     };
-    let (stopped, counts) =
-        WorkLoop::new(worker, client, job, limits, output, shutdown).run().await?;
-    warn(&format!("ff: {counts}\n"));
-    Ok(if stopped { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+    let shutdown = requests.shutdown.clone();
+    let ended = WorkLoop::new(worker, client, job, limits, output, shutdown).run().await?;
+    warn(&format!("ff: {}\n", ended.counts));
+    Ok(match ended.stopped {
+        true => requests.exit_code(),
+        false if ended.is_printed => ExitCode::SUCCESS,
+        false => ExitCode::from(FAILED),
+    })
 }
 
 fn config(args: &WorkArgs) -> Result<WorkerConfig, CliError> {
@@ -57,7 +63,7 @@ fn config(args: &WorkArgs) -> Result<WorkerConfig, CliError> {
     }
     config.capabilities = Capabilities::try_new(&args.capability)
         .map_err(|error| CliError::usage(format!("--capability: {error}")))?;
-    config.lease_ttl_ms = args.lease_ttl_ms;
+    config.lease_ttl = Duration::from_millis(args.lease_ttl_ms);
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     config.max_concurrent_tasks = args.slots.map_or_else(cores, |slots| slots as usize);
     Ok(config)

@@ -103,11 +103,11 @@ fn the_example_of_the_readme_uses_the_default_namespace() {
     let help = ff(&["list", "--help"]);
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     assert!(help.contains("[default: ff]"), "{help}");
-    for call in
-        [r#"connect_with(backend.clone(), "ff")"#, r#"WorkerConfig::new("adder", "adder-1", "ff")"#]
-    {
-        assert!(readme.contains(call), "{call}");
-    }
+    assert!(readme.contains(r#"let ff = FlowFabric::connect("memory:").await?;"#));
+    let ff = ff_sdk::FlowFabric::connect("memory:");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ff = runtime.expect("a runtime").block_on(async { ff.await }).expect("a store in memory");
+    assert_eq!(ff.client().namespace().as_str(), "ff");
 }
 
 #[test]

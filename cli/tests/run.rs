@@ -295,7 +295,7 @@ fn termination_kills_running_commands_and_still_reports() {
     let (child, grandchild) = spawn_sleeper(&directory, "", &arguments);
     signal(&child, Signal::SIGTERM);
     let output = within(move || child.wait_with_output().expect("ff ends"));
-    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(output.status.code(), Some(143));
     wait_until_gone(grandchild);
     assert_eq!(outcomes(&results).len(), 1, "the results have the unfinished execution");
 }

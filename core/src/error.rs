@@ -427,7 +427,7 @@ pub enum EngineError {
     },
     /// The store cannot be reached.
     #[error("{op} could not reach the store: {message}")]
-    Unavailable {
+    Unreachable {
         /// The operation.
         op: &'static str,
         /// The transport's message.
@@ -502,7 +502,7 @@ impl EngineError {
             Self::Conflict(rejection) | Self::State(rejection) => of(rejection.kind()),
             Self::Contention { .. } => (ErrorClass::Retryable, 409),
             Self::ResourceExhausted { .. } => (ErrorClass::Terminal, 413),
-            Self::Transport { .. } | Self::Unavailable { .. } => (ErrorClass::Retryable, 503),
+            Self::Transport { .. } | Self::Unreachable { .. } => (ErrorClass::Retryable, 503),
             Self::Timeout { .. } => (ErrorClass::Retryable, 504),
             Self::StoreLost { .. } => (ErrorClass::Terminal, 503),
             Self::Bug(_) => (ErrorClass::Bug, 500),

@@ -85,6 +85,17 @@ macro_rules! text_ids {
         pub struct $name(Arc<str>);
 
         impl $name {
+            /// Creates the id from a literal.
+            ///
+            /// # Panics
+            ///
+            /// If the text is not valid. For a text that comes from outside of the program use
+            /// [`try_new`](Self::try_new).
+            #[track_caller]
+            pub fn new(text: impl AsRef<str>) -> Self {
+                Self::try_new(text).unwrap_or_else(|error| panic!("{error}"))
+            }
+
             /// Parses the text.
             ///
             /// # Errors
@@ -126,6 +137,14 @@ macro_rules! text_ids {
             type Error = TextIdError;
 
             fn try_from(text: &str) -> Result<Self, TextIdError> {
+                Self::try_new(text)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = TextIdError;
+
+            fn try_from(text: String) -> Result<Self, TextIdError> {
                 Self::try_new(text)
             }
         }
@@ -352,6 +371,24 @@ impl ExecutionId {
     pub const fn uuid(&self) -> Uuid {
         self.uuid
     }
+
+    /// Returns the id in a form for URLs and file names, `N.<uuid>`, without the braces and the
+    /// colon of its text. [`ExecutionId::from_any`] reads it.
+    pub fn url_safe(&self) -> String {
+        format!("{}.{}", self.index, self.uuid)
+    }
+
+    /// Parses the text of an id, or its [form for URLs](ExecutionId::url_safe).
+    ///
+    /// # Errors
+    ///
+    /// [`ExecutionIdError`], as for the text.
+    pub fn from_any(text: &str) -> Result<Self, ExecutionIdError> {
+        match text.split_once('.') {
+            Some((index, uuid)) => format!("{{fp:{index}}}:{uuid}").parse(),
+            None => text.parse(),
+        }
+    }
 }
 
 impl fmt::Display for ExecutionId {
@@ -436,6 +473,24 @@ mod tests {
         for text in [UUID, "", "{b:7}:x", "{fp:7"] {
             assert_eq!(parse(text), Err(ExecutionIdError::MissingTag { text: text.to_owned() }));
         }
+    }
+
+    #[test]
+    fn the_form_for_urls_names_the_same_execution() {
+        let id = parse(&format!("{{fp:7}}:{UUID}")).unwrap();
+        assert_eq!(id.url_safe(), format!("7.{UUID}"));
+        for text in [id.url_safe(), id.to_string()] {
+            assert_eq!(ExecutionId::from_any(&text), Ok(id));
+        }
+        for text in ["7.x", "07.0190f3a1-7b5c-4d2e-8f00-112233445566", ".", "7", ""] {
+            assert!(ExecutionId::from_any(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "invalid lane \"a b\": byte 1 is not allowed")]
+    fn a_literal_that_is_not_an_id_panics_with_the_reason() {
+        let _ = LaneId::new("a b");
     }
 
     #[test]

@@ -369,7 +369,7 @@ fn engine_errors() -> Vec<EngineError> {
         EngineError::from(Rejection::LeaseRevoked),
         EngineError::Bug(Bug::NewerFormat { found: 2, known: 1 }),
         EngineError::Transport { op: "create", message: "out of memory".to_owned() },
-        EngineError::Unavailable { op, message: "connection refused".to_owned() },
+        EngineError::Unreachable { op, message: "connection refused".to_owned() },
         EngineError::ResourceExhausted { what: "units in a commit", given: 65, bound: 64 },
         EngineError::Timeout { op, elapsed: ms(30_000), applied: Applied::Unknown },
         EngineError::StoreLost { connected: StoreId::new(1), found: Some(StoreId::new(2)) },

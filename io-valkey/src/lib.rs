@@ -19,4 +19,4 @@ mod server;
 #[cfg(feature = "redis")]
 pub use redaction::redacted_url;
 #[cfg(feature = "redis")]
-pub use server::{ConnectError, Target, ValkeyBackend};
+pub use server::{ConnectError, Target, ValkeyBackend, is_access_refused};

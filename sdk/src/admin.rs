@@ -60,8 +60,8 @@ impl FlowFabricAdminClient {
     /// Cancel safe.
     pub async fn connect_with(backend: Arc<dyn EngineBackend>) -> Result<Self, SdkError> {
         let context = OperationContext::new(DurationMs::from_secs(30), Codec::default());
-        let connection =
-            Connection::open(backend, None, context.clone(), Sources::default()).await?;
+        let sources = Sources { ends_refused: true, ..Sources::default() };
+        let connection = Connection::open(backend, None, context.clone(), sources).await?;
         let scheduler = Scheduler::new(connection.partitions, context, connection.entropy());
         Ok(Self { connection, scheduler: Mutex::new(scheduler) })
     }

@@ -117,7 +117,7 @@ impl Client {
         config.check()?;
         let codec = Codec::knowing(config.known_format);
         let context = OperationContext::new(DurationMs::from(config.call_timeout), codec);
-        let sources = Sources { seed: config.seed, clock: config.clock };
+        let sources = Sources { seed: config.seed, clock: config.clock, ends_refused: true };
         let connection =
             Connection::open(backend, config.partition_config, context, sources).await?;
         let connection = Arc::new(connection);
@@ -140,7 +140,7 @@ impl Client {
     /// - `Validation` when the submission is invalid.
     /// - `Conflict(IdempotencyMismatch)` when the idempotency key was used for other content.
     /// - `Timeout` when the store does not answer in time; the execution may have been submitted.
-    /// - `Unavailable` or `Transport` when the store cannot be reached or refuses the call, and the
+    /// - `Unreachable` or `Transport` when the store cannot be reached or refuses the call, and the
     ///   execution was not submitted.
     /// - `StoreLost` when the store has lost its data since this program connected, which the
     ///   program notices within 30 s. Restart the program.
@@ -229,7 +229,7 @@ impl Client {
     /// # Errors
     ///
     /// [`SdkError::Engine`] with `NotFound` when the namespace has no such execution, or when its
-    /// retention has ended; with `Unavailable` or `Transport` when the store does not answer or
+    /// retention has ended; with `Unreachable` or `Transport` when the store does not answer or
     /// refuses the call.
     ///
     /// # Cancel safety
@@ -266,7 +266,7 @@ impl Client {
     /// # Errors
     ///
     /// [`SdkError::Engine`] with `Validation` when the store does not have the partition of the ID;
-    /// with `Unavailable` or `Transport` when the store does not answer or refuses the call.
+    /// with `Unreachable` or `Transport` when the store does not answer or refuses the call.
     ///
     /// # Cancel safety
     ///
@@ -389,7 +389,7 @@ impl Client {
     /// - `ExecutionNotActive` when the execution has ended.
     /// - `Superseded` when the execution was replayed during the call.
     /// - `Timeout` when the store does not answer in time, and the call may have been applied.
-    /// - `Unavailable` or `Transport` when the store cannot be reached or refuses the call, and the
+    /// - `Unreachable` or `Transport` when the store cannot be reached or refuses the call, and the
     ///   call was not applied.
     ///
     /// # Cancel safety

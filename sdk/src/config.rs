@@ -9,19 +9,22 @@ use ff_core::partition::PartitionConfig;
 use ff_core::store::bounds::MAX_VALUE_BYTES;
 use ff_core::store::codec::FORMAT;
 
+use crate::builder::WorkerBuilder;
 use crate::error::SdkError;
 use crate::host::ClockSource;
 
 /// The configuration of a worker (`docs/spec.md`, 11).
 ///
 /// ```
-/// use ff_sdk::{Capabilities, LaneId, WorkerConfig};
+/// use ff_sdk::{LaneId, WorkerConfig};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let mut config = WorkerConfig::new("resizer", "resizer-1", "media")?;
-/// config.lanes = vec![LaneId::try_new("images")?];
-/// config.capabilities = Capabilities::try_new(["gpu"])?;
-/// config.max_concurrent_tasks = 8;
+/// let config = WorkerConfig::builder("resizer", "media")
+///     .lanes(["images"])
+///     .capabilities(["gpu"])
+///     .max_concurrent_tasks(8)
+///     .build()?;
+/// assert_eq!(config.lanes, [LaneId::new("images")]);
 /// # Ok(())
 /// # }
 /// ```
@@ -29,8 +32,9 @@ use crate::host::ClockSource;
 #[non_exhaustive]
 pub struct WorkerConfig {
     /// The URL of the store that [`FlowFabricWorker::connect`](crate::FlowFabricWorker::connect)
-    /// opens, as for [`open`](crate::open). Default: `valkey://127.0.0.1:6379`.
-    pub backend: String,
+    /// opens, as for [`open`](crate::open). Default: `None`, for a backend that is passed to
+    /// [`connect_with`](crate::FlowFabricWorker::connect_with).
+    pub backend: Option<String>,
     /// The worker's name; grants are bound to it. All instances of one worker share it.
     pub worker_id: WorkerId,
     /// The name of this process; two live processes must not share it.
@@ -45,20 +49,18 @@ pub struct WorkerConfig {
     pub kinds: Kinds,
     /// The capabilities it offers; it runs executions that require no others. Default: none.
     pub capabilities: Capabilities,
-    /// The lifetime of a lease from its last renewal, in milliseconds: 1 to 86,400,000. The worker
-    /// renews at a third of it. Default: 30,000.
-    pub lease_ttl_ms: u64,
-    /// The longest wait for a wake-up before looking for work again, in milliseconds; at least 1.
-    /// Default: 1,000.
-    pub claim_poll_interval_ms: u64,
+    /// The lifetime of a lease from its last renewal: 1 ms to 24 h. The worker renews at a third of
+    /// it. Default: 30 s.
+    pub lease_ttl: Duration,
+    /// The longest wait for a wake-up before looking for work again; at least 1 ms. Default: 1 s.
+    pub claim_poll_interval: Duration,
     /// The number of slots: tasks held at the same time; at least 1. Default: 1.
     pub max_concurrent_tasks: usize,
     /// The partition counts that the store must have; `None` accepts any. A store that is not set
     /// up yet gets these. Default: `None`.
     pub partition_config: Option<PartitionConfig>,
-    /// The time limit of one call while the store does not answer, in milliseconds; at least 1.
-    /// Default: 30,000.
-    pub call_timeout_ms: u64,
+    /// The time limit of one call while the store does not answer; at least 1 ms. Default: 30 s.
+    pub call_timeout: Duration,
     /// Whether this process runs a timekeeper, which applies due timers (lease expiries, delays,
     /// timeouts, retention) for the whole store. Default: `true`.
     pub timekeeper: bool,
@@ -74,10 +76,18 @@ pub struct WorkerConfig {
 /// The lane of submissions and workers that do not name one.
 pub(crate) const DEFAULT_LANE: &str = "default";
 
-/// The store of workers that do not name one.
-const DEFAULT_STORE: &str = "valkey://127.0.0.1:6379";
+/// The longest lifetime of a lease.
+const MAX_LEASE_TTL: Duration = Duration::from_hours(24);
+/// The shortest duration of a setting: the store counts in milliseconds.
+const LEAST: Duration = Duration::from_millis(1);
 
 impl WorkerConfig {
+    /// Begins a configuration with defaults: lane `default`, one slot, and an instance ID that no
+    /// other process has. [`WorkerBuilder::build`] reports an invalid value.
+    pub fn builder(worker_id: impl AsRef<str>, namespace: impl AsRef<str>) -> WorkerBuilder {
+        WorkerBuilder::new(worker_id.as_ref(), namespace.as_ref())
+    }
+
     /// Creates a configuration with defaults: lane `default`, one slot.
     ///
     /// # Errors
@@ -90,18 +100,18 @@ impl WorkerConfig {
         namespace: impl AsRef<str>,
     ) -> Result<Self, SdkError> {
         Ok(Self {
-            backend: DEFAULT_STORE.to_owned(),
+            backend: None,
             worker_id: WorkerId::try_new(worker_id)?,
             worker_instance_id: WorkerInstanceId::try_new(worker_instance_id)?,
             namespace: Namespace::try_new(namespace)?,
             lanes: vec![LaneId::try_new(DEFAULT_LANE)?],
             kinds: Kinds::All,
             capabilities: Capabilities::default(),
-            lease_ttl_ms: 30_000,
-            claim_poll_interval_ms: 1_000,
+            lease_ttl: Duration::from_secs(30),
+            claim_poll_interval: Duration::from_secs(1),
             max_concurrent_tasks: 1,
             partition_config: None,
-            call_timeout_ms: 30_000,
+            call_timeout: Duration::from_secs(30),
             timekeeper: true,
             seed: None,
             clock: ClockSource::default(),
@@ -118,15 +128,15 @@ impl WorkerConfig {
         if self.max_concurrent_tasks == 0 {
             return invalid("max_concurrent_tasks", "is 0: it must be at least 1");
         }
-        if !(1..=86_400_000).contains(&self.lease_ttl_ms) {
-            let message = format!("is {}: it must be 1 to 86400000", self.lease_ttl_ms);
-            return invalid("lease_ttl_ms", &message);
+        if !(LEAST..=MAX_LEASE_TTL).contains(&self.lease_ttl) {
+            let message = format!("is {:?}: it must be 1 ms to 24 h", self.lease_ttl);
+            return invalid("lease_ttl", &message);
         }
-        if self.claim_poll_interval_ms == 0 {
-            return invalid("claim_poll_interval_ms", "is 0: it must be at least 1");
+        if self.claim_poll_interval < LEAST {
+            return invalid("claim_poll_interval", "is too short: it must be at least 1 ms");
         }
-        if self.call_timeout_ms == 0 {
-            return invalid("call_timeout_ms", "is 0: it must be at least 1");
+        if self.call_timeout < LEAST {
+            return invalid("call_timeout", "is too short: it must be at least 1 ms");
         }
         check_format(CONTEXT, self.known_format)?;
         check_partitions(CONTEXT, self.partition_config.as_ref())

@@ -5,6 +5,7 @@ use ff_core::op::{Event, Operation, Step};
 use ff_core::store::{Failure, Reply};
 use ff_core::time::DurationMs;
 
+use crate::error::is_access_refused;
 use crate::host::HostClock;
 
 /// Runs an operation to its end: sends its requests to the backend, and waits when it asks to. A
@@ -16,7 +17,19 @@ use crate::host::HostClock;
 pub async fn drive<O: Operation>(
     backend: &dyn EngineBackend,
     clock: &HostClock,
+    operation: O,
+) -> O::Output {
+    drive_within(backend, clock, operation, None).await
+}
+
+/// Runs an operation like [`drive`]. If the store refuses the access of this program and `allowed`
+/// is the time limit of the operation, it ends as if the limit had passed: so the operation itself
+/// decides what is known of its effect.
+pub(crate) async fn drive_within<O: Operation>(
+    backend: &dyn EngineBackend,
+    clock: &HostClock,
     mut operation: O,
+    allowed: Option<DurationMs>,
 ) -> O::Output {
     let now = |operation: &O| {
         let number = operation.partition().map(|partition| backend.clock_of(partition));
@@ -45,7 +58,14 @@ pub async fn drive<O: Operation>(
                         Event::Failure(failure)
                     }
                 };
-                operation.resume(event, clock.now_of(number))
+                let mut received = clock.now_of(number);
+                if let (Some(allowed), Event::Failure(Failure::Refused(refused))) =
+                    (allowed, &event)
+                    && is_access_refused(refused)
+                {
+                    received.local = received.local.plus(allowed);
+                }
+                operation.resume(event, received)
             }
         };
     }

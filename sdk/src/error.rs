@@ -1,6 +1,9 @@
 //! The error type of this crate.
 
+use std::sync::Arc;
+
 use ff_core::error::EngineError;
+use ff_core::execution::{Outcome, WorkFailure};
 use ff_core::id::{ExecutionIdError, TextIdError};
 use ff_core::store::Failure;
 
@@ -26,11 +29,36 @@ pub enum SdkError {
         slots: usize,
     },
     /// The engine rejected the call, or could not carry it out. A store that does not answer is
-    /// [`Unavailable`](EngineError::Unavailable) if nothing was sent,
+    /// [`Unreachable`](EngineError::Unreachable) if nothing was sent,
     /// [`Transport`](EngineError::Transport) if it refused the call, and
     /// [`Timeout`](EngineError::Timeout) if the call may have been applied.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The execution whose result was wanted failed, was cancelled or expired.
+    #[error("the execution did not succeed: {outcome}")]
+    ExecutionFailed {
+        /// The end of the execution; never [`Outcome::Success`].
+        outcome: Outcome,
+    },
+    /// A handler needs shared state that its runtime does not have; nothing was claimed.
+    #[error(
+        "the handler of kind `{kind}` needs shared state of type {state}: pass a value of this type \
+         to WorkerRuntime::state"
+    )]
+    MissingState {
+        /// The kind of the handler.
+        kind: String,
+        /// The name of the missing type.
+        state: &'static str,
+    },
+    /// A value from the store cannot be parsed as the wanted type.
+    #[error("cannot parse {what} as JSON: {source}")]
+    Decode {
+        /// The value.
+        what: &'static str,
+        /// The problem, and where in the value it is.
+        source: Arc<serde_json::Error>,
+    },
     /// A store cannot be used: its URL is invalid, it cannot be reached, or its configuration could
     /// lose acknowledged work.
     #[cfg(feature = "valkey-default")]
@@ -63,17 +91,40 @@ impl SdkError {
         }
     }
 
-    /// Returns whether the same call may succeed later.
+    /// Returns the failure of the execution whose result was wanted; `None` for any other error,
+    /// and for an execution that was cancelled or expired.
+    pub const fn failure(&self) -> Option<&WorkFailure> {
+        match self {
+            Self::ExecutionFailed { outcome } => outcome.failure(),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the same call may succeed later. A store that refuses the credentials, the
+    /// rights or the certificate of this program does so until somebody corrects it.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Config { .. } => false,
+            Self::Config { .. }
+            | Self::ExecutionFailed { .. }
+            | Self::MissingState { .. }
+            | Self::Decode { .. } => false,
             #[cfg(feature = "valkey-default")]
-            Self::Connect(error) => {
-                matches!(error, ff_io_valkey::ConnectError::Unreachable { .. })
-            }
+            Self::Connect(error) => error.is_retryable(),
             Self::WorkerAtCapacity { .. } | Self::Backend { .. } => true,
+            Self::Engine(EngineError::Transport { message, .. }) => !is_access_refused(message),
             Self::Engine(error) => error.class() == ff_core::error::ErrorClass::Retryable,
         }
+    }
+}
+
+/// Returns whether a call was refused because of the program's credentials, rights or certificate.
+pub(crate) fn is_access_refused(refused: &str) -> bool {
+    #[cfg(feature = "valkey-default")]
+    return ff_io_valkey::is_access_refused(refused);
+    #[cfg(not(feature = "valkey-default"))]
+    {
+        let _ = refused;
+        false
     }
 }
 

@@ -1,5 +1,7 @@
 //! Grants that another process issued: the checks before anything is sent.
 
+use std::time::Duration;
+
 use ff_core::error::{EngineError, Rejection};
 use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 use ff_core::id::{ExecutionId, LaneId};
@@ -17,20 +19,20 @@ use crate::task::ClaimedTask;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReclaimExecutionArgs {
-    /// The lifetime of the lease from its last renewal, in milliseconds; `None` takes the worker's.
-    pub lease_ttl_ms: Option<u64>,
+    /// The lifetime of the lease from its last renewal; `None` takes the worker's.
+    pub lease_ttl: Option<Duration>,
 }
 
 impl ReclaimExecutionArgs {
     /// Creates the default options: the worker's lease ttl.
     pub const fn new() -> Self {
-        Self { lease_ttl_ms: None }
+        Self { lease_ttl: None }
     }
 
-    /// Sets the lease ttl, in milliseconds.
+    /// Sets the lifetime of the lease.
     #[must_use]
-    pub const fn lease_ttl_ms(mut self, lease_ttl_ms: u64) -> Self {
-        self.lease_ttl_ms = Some(lease_ttl_ms);
+    pub const fn lease_ttl(mut self, lease_ttl: Duration) -> Self {
+        self.lease_ttl = Some(lease_ttl);
         self
     }
 }

@@ -32,6 +32,7 @@
 
 mod admin;
 mod audit;
+mod builder;
 mod claims;
 mod client;
 mod config;
@@ -39,10 +40,12 @@ mod connect;
 mod drive;
 mod end_watch;
 mod error;
+mod fabric;
 mod gather;
 mod grants;
 mod host;
 mod journal;
+mod lease_end;
 mod memory;
 mod output;
 mod process;
@@ -59,20 +62,23 @@ mod worker;
 
 pub use admin::FlowFabricAdminClient;
 pub use audit::{AuditProgress, AuditReport, Auditor};
+pub use builder::WorkerBuilder;
 pub use client::{
     Client, ExecutionResult, History, HistoryEntry, QuarantinePage, Quarantined, Tail, TailItem,
 };
 pub use config::{ClientConfig, WorkerConfig};
-pub use connect::open;
+pub use connect::{StoreOptions, open};
 pub use drive::drive;
 pub use error::SdkError;
+pub use fabric::{Connect, FlowFabric};
 pub use grants::{ReclaimExecutionArgs, ReclaimExecutionOutcome};
 pub use host::{ClockSource, HostClock};
 pub use journal::{JournalBackend, JournalCompletions};
 pub use memory::MemoryBackend;
 pub use runtime::{
-    FromTask, Handler, HandlerError, IntoTaskOutcome, Json, Payload, RawPayload, RuntimeReport,
-    RuntimeReports, Signals, State, TaskContext, TaskOutcome, WorkerRuntime,
+    BoxError, FromTask, Handler, HandlerError, HandlerOptions, IntoTaskOutcome, Json, Payload,
+    RawPayload, RuntimeReport, RuntimeReports, SharedState, ShutdownSignal, Signals, State,
+    TaskContext, TaskOutcome, WorkerRuntime, shutdown_signal,
 };
 pub use signal::Signal;
 pub use submission::Submission;
@@ -119,6 +125,21 @@ pub use ff_core::store_id::StoreId;
 pub use ff_core::tags::Tags;
 pub use ff_core::time::{DurationMs, TimestampMs};
 pub use ff_core::token::{Rotation, SecretInfo, WaitpointToken};
+
+/// The arguments and results of handlers, for programs that use the same names from another crate,
+/// such as `Json` and `State` of axum.
+///
+/// ```
+/// use ff_sdk::extract;
+///
+/// async fn add(extract::Payload((a, b)): extract::Payload<(u64, u64)>) -> extract::Json<u64> {
+///     extract::Json(a + b)
+/// }
+/// # let _ = |runtime: ff_sdk::WorkerRuntime| runtime.handle("add", add);
+/// ```
+pub mod extract {
+    pub use crate::{FromTask, Json, Payload, RawPayload, Signals, State, TaskContext};
+}
 
 /// Compiles and runs the examples of the README.
 #[cfg(doctest)]

@@ -2,6 +2,7 @@
 //! timekeeper, the completions that travel together, and the claims of workers that serve the same.
 
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use ff_core::agent::WorkerProfile;
 use ff_core::backend::EngineBackend;
@@ -30,7 +31,7 @@ pub(crate) struct Process {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Settings {
     known_format: u8,
-    call_timeout_ms: u64,
+    call_timeout: Duration,
     clock: ClockSource,
 }
 
@@ -50,15 +51,15 @@ impl Process {
         config: &WorkerConfig,
         backend: Arc<dyn EngineBackend>,
     ) -> Result<Arc<Self>, SdkError> {
-        let WorkerConfig { known_format, call_timeout_ms, clock, .. } = *config;
-        let settings = Settings { known_format, call_timeout_ms, clock };
+        let WorkerConfig { known_format, call_timeout, clock, .. } = *config;
+        let settings = Settings { known_format, call_timeout, clock };
         if let (None, Some(process)) = (config.seed, registered(&backend, settings)) {
             process.connection.check_partitions(config.partition_config)?;
             return Ok(process);
         }
         let context =
-            OperationContext::new(DurationMs::new(call_timeout_ms), Codec::knowing(known_format));
-        let sources = Sources { seed: config.seed, clock };
+            OperationContext::new(DurationMs::from(call_timeout), Codec::knowing(known_format));
+        let sources = Sources { seed: config.seed, clock, ends_refused: false };
         let connection =
             Connection::open(backend.clone(), config.partition_config, context, sources).await?;
         let process = Arc::new(Self {

@@ -18,7 +18,7 @@ use tokio::time::{Duration, Instant};
 
 use tracing::Instrument;
 
-use crate::drive::drive;
+use crate::drive::{drive, drive_within};
 use crate::error::SdkError;
 use crate::host::{ClockSource, HostClock, system_entropy};
 
@@ -29,6 +29,7 @@ pub(crate) struct Connection {
     pub(crate) partitions: PartitionConfig,
     context: OperationContext,
     entropy: Mutex<Entropy>,
+    ends_refused: bool,
     /// When the store's configuration was last requested.
     checked_at: Mutex<Instant>,
 }
@@ -41,13 +42,16 @@ const CHECK_PATIENCE: DurationMs = DurationMs::from_secs(5);
 /// node: the node of the configuration must not slow the calls to the others.
 const CHECK_GRACE: Duration = Duration::from_millis(250);
 
-/// The sources of a connection's randomness and time.
+/// The sources of a connection's randomness and time, and its reaction to refused access.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Sources {
     /// The seed of its randomness; `None` takes one from the operating system.
     pub(crate) seed: Option<u64>,
     /// The source of its time.
     pub(crate) clock: ClockSource,
+    /// Whether operations end when the store refuses access, as those of a client, which reports
+    /// it. A worker tries again until somebody corrects it.
+    pub(crate) ends_refused: bool,
 }
 
 impl Connection {
@@ -64,10 +68,12 @@ impl Connection {
         let meta =
             StoreMeta { partitions: wanted.unwrap_or_default(), format: context.codec().known() };
         let ensure = EnsureMeta::new(meta, Patience::new(context.clone(), entropy.fork()));
-        let found = drive(&*backend, &clock, ensure).await?;
+        let ends_refused = sources.ends_refused;
+        let allowed = ends_refused.then_some(context.allowed());
+        let found = drive_within(&*backend, &clock, ensure, allowed).await?;
         let (partitions, entropy) = (found.partitions, Mutex::new(entropy));
         let checked_at = Mutex::new(Instant::now());
-        let new = Self { backend, clock, partitions, context, entropy, checked_at };
+        let new = Self { backend, clock, partitions, context, entropy, ends_refused, checked_at };
         new.check_partitions(wanted)?;
         Ok(new)
     }
@@ -113,7 +119,14 @@ impl Connection {
         operation: O,
     ) -> Result<T, EngineError> {
         self.check_store().await?;
-        drive(&*self.backend, &self.clock, operation).await
+        let begun = Instant::now();
+        let driven = drive_within(&*self.backend, &self.clock, operation, self.refused_within());
+        driven.await.map_err(|error| with_elapsed(error, begun))
+    }
+
+    /// The time limit of operations that end when the store refuses access.
+    const fn refused_within(&self) -> Option<DurationMs> {
+        if self.ends_refused { Some(self.context.allowed()) } else { None }
     }
 
     /// Runs the commands of a partition to their ends, unless the store is lost.
@@ -125,7 +138,10 @@ impl Connection {
         if let Err(lost) = self.check_store().await {
             return operations.iter().map(|_| Err(lost.clone())).collect();
         }
-        drive(&*self.backend, &self.clock, Batch::new(partition, operations)).await
+        let (begun, batch) = (Instant::now(), Batch::new(partition, operations));
+        let driven = drive_within(&*self.backend, &self.clock, batch, self.refused_within());
+        let ended = driven.await.into_iter();
+        ended.map(|result| result.map_err(|error| with_elapsed(error, begun))).collect()
     }
 
     /// Refuses to use a lost store. If the configuration was not read for [`CHECK_INTERVAL`], this
@@ -189,6 +205,17 @@ impl Connection {
             return Ok(());
         }
         Err(ff_core::error::Rejection::PartitionOutOfRange { index, count }.into())
+    }
+}
+
+/// The error with the time that has passed: an operation may have ended before its time limit.
+fn with_elapsed(error: EngineError, begun: Instant) -> EngineError {
+    match error {
+        EngineError::Timeout { op, elapsed, applied } => {
+            let elapsed = elapsed.min(DurationMs::from(begun.elapsed()));
+            EngineError::Timeout { op, elapsed, applied }
+        }
+        error => error,
     }
 }
 

@@ -3,16 +3,18 @@
 mod waiting;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use ff_core::agent::ClaimedWork;
-use ff_core::error::EngineError;
+use ff_core::agent::{ClaimedWork, LostReason};
+use ff_core::bounded::truncated;
+use ff_core::error::{EngineError, ErrorClass};
 use ff_core::execution::{
     AttemptKind, Cancel, CancelledBy, Claimed, Complete, Decide, DelayExecution, Fail, FailOutcome,
     FenceParts, MoveToWaitingChildren, Renew, UpdateProgress,
 };
 use ff_core::id::{
     AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, LaneId, LeaseEpoch,
-    LeaseId,
+    LeaseId, TEXT_ID_MAX_BYTES,
 };
 use ff_core::op::{CarryCommand, Committed, Known};
 use ff_core::store::Bytes;
@@ -20,11 +22,19 @@ use ff_core::tags::Tags;
 use ff_core::time::TimestampMs;
 
 use crate::error::SdkError;
+use crate::lease_end::{EndedLease, LeaseEnd, READ_PATIENCE};
 use crate::output::Output;
 use crate::shared::lock;
 use crate::upkeep::{LeaseState, Slots};
 
 pub use waiting::SuspendOutcome;
+
+/// The category of failures that name none, or an invalid one.
+pub(crate) const DEFAULT_CATEGORY: &str = "handler_error";
+
+fn default_category() -> FailureCategory {
+    FailureCategory::try_new(DEFAULT_CATEGORY).expect("a valid category")
+}
 
 /// An execution that this worker owns (`docs/spec.md`, 11). The worker renews its lease at a third
 /// of the ttl, also during the finishing call, until the task is consumed or dropped.
@@ -265,6 +275,27 @@ impl ClaimedTask {
         self.lease.lost().await;
     }
 
+    /// Determines why the lease was lost.
+    pub(crate) async fn lease_end(&self) -> LeaseEnd {
+        // As long as it takes to read the execution, or to give up.
+        let end = tokio::time::timeout(2 * Duration::from(READ_PATIENCE), self.lease.end());
+        let unknown = |_| LeaseEnd::Lost("the store did not answer".to_owned());
+        end.await.map_or_else(unknown, Clone::clone)
+    }
+
+    /// Determines why a finishing call was refused; `None` if it failed for another reason than the
+    /// end of the lease.
+    pub(crate) async fn refused(&self, error: &SdkError) -> Option<LeaseEnd> {
+        let error = error.engine().filter(|error| error.class() == ErrorClass::Cooperative)?;
+        let ended = EndedLease {
+            execution_id: self.execution_id(),
+            lease_id: self.lease_id(),
+            attempt_id: self.attempt_id(),
+            reason: LostReason::Refused(error.clone()),
+        };
+        Some(ended.explain(&self.owner.slot.state().connection).await)
+    }
+
     /// Returns a watch of the lease that does not borrow the task.
     pub fn lease_watch(&self) -> LeaseWatch {
         LeaseWatch(self.lease.clone())
@@ -340,12 +371,14 @@ impl ClaimedTask {
     }
 
     /// Fails the attempt. The retry policy decides by `category` whether the execution is retried;
-    /// `reason` is for people.
+    /// `reason` is for people, and is truncated to 4,096 bytes.
+    ///
+    /// A category is 1 to 64 printable ASCII bytes without space. An invalid one never costs the
+    /// task: the attempt fails with category `handler_error`, and the reason names the invalid one.
     ///
     /// # Errors
     ///
-    /// As for [`ClaimedTask::complete`], and [`SdkError::Engine`] with `Validation` for an invalid
-    /// category (1 to 64 printable ASCII bytes without space are valid).
+    /// As for [`ClaimedTask::complete`].
     ///
     /// # Cancel safety
     ///
@@ -355,7 +388,7 @@ impl ClaimedTask {
         reason: impl Into<String>,
         category: &str,
     ) -> Result<FailOutcome, SdkError> {
-        self.end_fail(reason.into(), FailureCategory::try_new(category)?, false).await
+        self.end_fail(reason.into(), category, false).await
     }
 
     /// Fails the execution without a retry, whatever its retry policy.
@@ -372,15 +405,23 @@ impl ClaimedTask {
         reason: impl Into<String>,
         category: &str,
     ) -> Result<FailOutcome, SdkError> {
-        self.end_fail(reason.into(), FailureCategory::try_new(category)?, true).await
+        self.end_fail(reason.into(), category, true).await
     }
 
     pub(crate) async fn end_fail(
         &self,
         reason: String,
-        category: FailureCategory,
+        category: &str,
         permanent: bool,
     ) -> Result<FailOutcome, SdkError> {
+        let (category, reason) = match FailureCategory::try_new(category) {
+            Ok(category) => (category, reason),
+            // First in the reason, whose end may be cut off.
+            Err(_) => {
+                let invalid = truncated(category, 4 * TEXT_ID_MAX_BYTES);
+                (default_category(), format!("invalid category {invalid:?}: {reason}"))
+            }
+        };
         let (execution_id, fence) = (self.execution_id(), self.fence());
         let failed = Fail { execution_id, fence, reason, category, permanent };
         let outcome = self.call(failed).await?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ff_core::agent::Timekeeper;
 use ff_core::backend::WakeUps;
+use ff_core::error::ErrorClass;
 use ff_core::partition::Partition;
 use ff_core::store::{Topic, Wake};
 use ff_core::time::{HostTime, TimestampMs};
@@ -73,6 +74,10 @@ async fn keep_time(connection: Arc<Connection>, mut hints: mpsc::Receiver<Hint>)
             Err(error) if connection.context().check_store().is_err() => {
                 tracing::error!(%error, "this timekeeper applies no more due timers");
                 return;
+            }
+            // The backend reports a store that does not answer.
+            Err(error) if error.class() == ErrorClass::Retryable => {
+                tracing::debug!(%error, "cannot apply due timers");
             }
             Err(error) => tracing::warn!(%error, "cannot apply due timers"),
         }

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use ff_core::agent::{LeaseLost, WorkerAgent};
-use ff_core::id::{ExecutionId, LeaseId};
+use ff_core::id::{AttemptId, ExecutionId, LeaseId};
 use ff_core::time::TimestampMs;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 use crate::claims::ClaimGroup;
 use crate::error::SdkError;
 use crate::gather::Gatherer;
+use crate::lease_end::{EndedLease, LeaseEnd};
 use crate::process::Process;
 use crate::shared::{Connection, lock};
 use crate::timekeeping::TimekeeperTask;
@@ -34,13 +35,43 @@ pub(crate) struct WorkerState {
 }
 
 /// The state of a lease, for tasks that wait until it is lost.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LeaseState {
+    attempt_id: AttemptId,
     lost: AtomicBool,
+    /// Why it was lost; set some time after it was lost.
+    end: OnceLock<LeaseEnd>,
     notify: Notify,
 }
 
 impl LeaseState {
+    const fn new(attempt_id: AttemptId) -> Self {
+        Self {
+            attempt_id,
+            lost: AtomicBool::new(false),
+            end: OnceLock::new(),
+            notify: Notify::const_new(),
+        }
+    }
+
+    /// Sets why it was lost.
+    fn ended(&self, end: LeaseEnd) {
+        // It is lost only once.
+        let _ = self.end.set(end);
+        self.notify.notify_waiters();
+    }
+
+    /// Waits until it is known why the lease was lost. Never resolves for a task that has ended.
+    pub(crate) async fn end(&self) -> &LeaseEnd {
+        loop {
+            let notified = self.notify.notified();
+            if let Some(end) = self.end.get() {
+                return end;
+            }
+            notified.await;
+        }
+    }
+
     fn lose(&self) {
         self.lost.store(true, Ordering::Release);
         self.notify.notify_waiters();
@@ -83,8 +114,8 @@ impl WorkerState {
     }
 
     /// Watches a lease that the agent tracks.
-    pub(crate) fn watch(&self, lease_id: LeaseId) -> Arc<LeaseState> {
-        let state = Arc::new(LeaseState::default());
+    pub(crate) fn watch(&self, lease_id: LeaseId, attempt_id: AttemptId) -> Arc<LeaseState> {
+        let state = Arc::new(LeaseState::new(attempt_id));
         lock(&self.watched).insert(lease_id, state.clone());
         let (held, wakeup) = {
             let agent = lock(&self.agent);
@@ -95,6 +126,7 @@ impl WorkerState {
             // The lease was lost before it was watched.
             lock(&self.watched).remove(&lease_id);
             state.lose();
+            state.ended(LeaseEnd::Lost("the claim took longer than the lease".to_owned()));
         }
         let sleeps_until = TimestampMs::new(self.sleeps_until.load(Ordering::Acquire));
         if wakeup.is_some_and(|wakeup| wakeup < sleeps_until) {
@@ -118,12 +150,15 @@ impl WorkerState {
         }
     }
 
-    fn lost(&self, lost: &LeaseLost) {
-        self.will_be_due(lost.execution_id, lost.expires_at);
-        tracing::warn!(execution = %lost.execution_id, reason = ?lost.reason, "lease lost");
-        if let Some(state) = lock(&self.watched).remove(&lost.lease_id) {
-            state.lose();
-        }
+    fn lost(&self, lost: LeaseLost) {
+        let LeaseLost { lease_id, execution_id, expires_at, reason } = lost;
+        self.will_be_due(execution_id, expires_at);
+        // A lease that is not watched yet is found to be lost when it is.
+        let Some(state) = lock(&self.watched).remove(&lease_id) else { return };
+        state.lose();
+        let ended = EndedLease { execution_id, lease_id, attempt_id: state.attempt_id, reason };
+        let connection = self.connection.clone();
+        tokio::spawn(async move { state.ended(ended.explain(&connection).await) });
     }
 
     /// Sleeps until a time, or without end, or until there is an earlier one.
@@ -239,7 +274,7 @@ async fn keep_leases(state: Arc<WorkerState>) {
             let renewals = agent.renewals(now);
             (renewals, ran_out, agent.leases.next_wakeup())
         };
-        for lost in &ran_out {
+        for lost in ran_out {
             state.lost(lost);
         }
         for renewal in renewals {
@@ -249,7 +284,7 @@ async fn keep_leases(state: Arc<WorkerState>) {
                 let now = state.connection.clock.now();
                 let lost = lock(&state.agent).leases.renewed(renewal.lease_id, result, now);
                 if let Some(lost) = lost {
-                    state.lost(&lost);
+                    state.lost(lost);
                 }
                 // The next renewal, or the end of the lease, may be earlier than the sleep's end.
                 state.earlier.notify_one();
@@ -311,8 +346,10 @@ mod tests {
         let group = process.group(&profile, DurationMs::from_secs(1));
         let agent = WorkerAgent::new(profile, Entropy::from_u64(1));
         let state = WorkerState::new(&process, agent, group, false);
-        let lease = state.watch(LeaseId::random(&mut Entropy::from_u64(2)));
+        let mut entropy = Entropy::from_u64(2);
+        let lease = state.watch(LeaseId::random(&mut entropy), AttemptId::random(&mut entropy));
         assert!(lease.is_lost());
         lease.lost().await;
+        assert!(matches!(lease.end().await, LeaseEnd::Lost(_)));
     }
 }

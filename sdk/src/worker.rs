@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ff_core::agent::{ClaimedWork, WorkerAgent, WorkerGrant, WorkerProfile};
 use ff_core::backend::{CompletionBackend, EngineBackend};
+use ff_core::capability::Capabilities;
 use ff_core::execution::{
     Claimed, ExecutionSnapshot, SignalOutcome, TakeGranted, TakeOver, TakeResumed, snapshot,
 };
 use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 use ff_core::id::{AttemptId, ExecutionId, ExecutionKind, LaneId, LeaseId, WaitpointId};
+use ff_core::kinds::Kinds;
 use ff_core::op::{Committed, ReadExecution};
 use ff_core::partition::PartitionConfig;
 use ff_core::store::Fetched;
@@ -23,7 +26,6 @@ use crate::grants::{
     GrantArguments, ReclaimExecutionArgs, ReclaimExecutionOutcome, check_grant, check_lane,
     reclaim_rejected,
 };
-#[cfg(feature = "valkey-default")]
 use crate::journal::JournalBackend;
 use crate::process::Process;
 use crate::shared::lock;
@@ -81,7 +83,7 @@ impl FlowFabricWorker {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let mut config = WorkerConfig::new("worker", "worker-1", "demo")?;
-    /// config.backend = "memory:".to_owned(); // Default: a server on this host.
+    /// config.backend = Some("memory:".to_owned());
     /// let worker = FlowFabricWorker::connect(config).await?;
     /// assert!(worker.claim_next().await?.is_none());
     /// # Ok(())
@@ -90,18 +92,21 @@ impl FlowFabricWorker {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Connect`] when the store cannot be used; otherwise as for
-    /// [`FlowFabricWorker::connect_with`].
+    /// [`SdkError::Config`] without a URL, and [`SdkError::Connect`] when the store cannot be used;
+    /// otherwise as for [`FlowFabricWorker::connect_with`].
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
-    #[cfg(feature = "valkey-default")]
     pub async fn connect(config: WorkerConfig) -> Result<Self, SdkError> {
         config.check()?;
-        let backend = crate::connect::open(&config.backend).await?;
+        let Some(url) = &config.backend else {
+            let message = "is not set: set the URL of a store, or use connect_with";
+            return Err(SdkError::config("worker configuration", "backend", message));
+        };
+        let backend = crate::connect::open(url).await?;
         let completions = JournalBackend::new(backend.clone());
-        Self::connect_with(config, backend, Some(Arc::new(completions))).await
+        Self::connect_to(config, backend, Some(Arc::new(completions))).await
     }
 
     /// Connects a worker to a backend, reads the store's partition configuration (or sets up an
@@ -121,6 +126,17 @@ impl FlowFabricWorker {
         backend: Arc<dyn EngineBackend>,
         completion: Option<Arc<dyn CompletionBackend>>,
     ) -> Result<Self, SdkError> {
+        if config.backend.is_some() {
+            tracing::warn!("the configured store URL is not used: a backend was passed");
+        }
+        Self::connect_to(config, backend, completion).await
+    }
+
+    async fn connect_to(
+        config: WorkerConfig,
+        backend: Arc<dyn EngineBackend>,
+        completion: Option<Arc<dyn CompletionBackend>>,
+    ) -> Result<Self, SdkError> {
         config.check()?;
         let process = Process::of(&config, backend).await?;
         let connection = &process.connection;
@@ -132,17 +148,22 @@ impl FlowFabricWorker {
             instance: config.worker_instance_id.clone(),
             capabilities: config.capabilities.clone(),
             slots: config.max_concurrent_tasks,
-            lease_ttl: DurationMs::new(config.lease_ttl_ms),
+            lease_ttl: DurationMs::from(config.lease_ttl),
             context: connection.context().clone(),
             partitions: connection.partitions,
         };
-        let look_every = DurationMs::new(config.claim_poll_interval_ms);
+        let look_every = DurationMs::from(config.claim_poll_interval);
         let group = process.group(&profile, look_every);
         let agent = WorkerAgent::new(profile, connection.entropy());
         let (slots, timekeeper) = (config.max_concurrent_tasks, config.timekeeper);
         let upkeep = Upkeep::start(&process, agent, group, slots, timekeeper);
-        let (worker, instance) = (&config.worker_id, &config.worker_instance_id);
-        tracing::debug!(%worker, %instance, "worker connected");
+        tracing::debug!(
+            worker = %config.worker_id,
+            instance = %config.worker_instance_id,
+            namespace = %config.namespace,
+            backend = process.connection.backend.name(),
+            "worker connected"
+        );
         Ok(Self(Arc::new(Inner {
             config,
             completion,
@@ -154,22 +175,36 @@ impl FlowFabricWorker {
 
     /// Serves only those of the configured kinds that are among these, from now on.
     pub(crate) fn serve_only(&self, kinds: impl Iterator<Item = ExecutionKind>) {
-        let kinds = kinds.filter(|kind| self.0.config.kinds.serves(kind)).collect();
+        let kinds: Kinds = kinds.filter(|kind| self.0.config.kinds.serves(kind)).collect();
+        let config = &self.0.config;
+        tracing::info!(
+            worker = %config.worker_id,
+            instance = %config.worker_instance_id,
+            namespace = %config.namespace,
+            lanes = joined(&config.lanes),
+            kinds = match &kinds {
+                Kinds::All => "all".to_owned(),
+                Kinds::Only(kinds) => joined(kinds),
+            },
+            slots = config.max_concurrent_tasks,
+            capabilities = digest(&config.capabilities),
+            "worker started"
+        );
         lock(&self.0.upkeep.state.agent).serve(kinds);
         *lock(&self.0.upkeep.state.group) = self.new_group();
     }
 
     /// Claims the next execution of the worker's lanes: new, resumed or reclaimed. Returns `None`
-    /// when there is no work now. The call includes admission, so the caller needs no grant.
+    /// when there is no work now, or when all slots are taken. The call includes admission, so the
+    /// caller needs no grant.
     ///
     /// # Errors
     ///
-    /// - [`SdkError::WorkerAtCapacity`] when all slots are taken.
-    /// - [`SdkError::Engine`] when the store does not answer. Also with `NewerFormat`, when this
-    ///   program has met a record in a format that it does not know. From then on the program
-    ///   claims nothing and applies no timers; it still renews the leases of its tasks. Upgrade the
-    ///   program. With `StoreLost`, when the store has lost its data since this program connected,
-    ///   which the program notices within 30 s. Restart the program.
+    /// [`SdkError::Engine`] when the store does not answer. Also with `NewerFormat`, when this
+    /// program has met a record in a format that it does not know. From then on the program claims
+    /// nothing and applies no timers; it still renews the leases of its tasks. Upgrade the program.
+    /// With `StoreLost`, when the store has lost its data since this program connected, which the
+    /// program notices within 30 s. Restart the program.
     ///
     /// # Cancel safety
     ///
@@ -180,7 +215,7 @@ impl FlowFabricWorker {
     }
 
     /// Claims up to `count` executions of one partition in one call, but no more than there are
-    /// free slots. Returns an empty vector when there is no work now.
+    /// free slots. Returns an empty vector when there is no work now, or no free slot.
     ///
     /// # Errors
     ///
@@ -190,7 +225,7 @@ impl FlowFabricWorker {
     ///
     /// As for [`FlowFabricWorker::claim_next`].
     pub async fn claim_many(&self, count: usize) -> Result<Vec<ClaimedTask>, SdkError> {
-        let mut slots = self.0.upkeep.take_slots(count)?;
+        let Ok(mut slots) = self.0.upkeep.take_slots(count) else { return Ok(Vec::new()) };
         let state = &self.0.upkeep.state;
         let claimant = lock(&state.agent).profile().claimant(slots.count());
         let (group, is_woken) = (self.group(), self.0.is_woken.swap(false, Ordering::AcqRel));
@@ -215,13 +250,13 @@ impl FlowFabricWorker {
     }
 
     fn new_group(&self) -> Arc<ClaimGroup> {
-        let look_every = DurationMs::new(self.0.config.claim_poll_interval_ms);
+        let look_every = DurationMs::from(self.0.config.claim_poll_interval);
         let profile = lock(&self.0.upkeep.state.agent).profile().clone();
         self.0.process.group(&profile, look_every)
     }
 
     /// Waits until there may be work: until a wake-up reports some, or until it is time to look,
-    /// [`claim_poll_interval_ms`](WorkerConfig::claim_poll_interval_ms) after the last look. Of the
+    /// [`claim_poll_interval`](WorkerConfig::claim_poll_interval) after the last look. Of the
     /// workers of this process that use the same backend and serve the same lanes and kinds, one
     /// looks for all, and the others wait on.
     ///
@@ -249,11 +284,11 @@ impl FlowFabricWorker {
     /// As for [`FlowFabricWorker::claim_next`].
     pub async fn claim_from_grant(
         &self,
-        lane: &LaneId,
+        lane: LaneId,
         grant: ClaimGrant,
     ) -> Result<ClaimedTask, SdkError> {
         let slot = self.0.upkeep.take_slots(1)?;
-        self.take_granted(slot, lane, grant).await
+        self.take_granted(slot, &lane, grant).await
     }
 
     async fn take_granted(
@@ -263,7 +298,7 @@ impl FlowFabricWorker {
         grant: ClaimGrant,
     ) -> Result<ClaimedTask, SdkError> {
         let arguments = GrantArguments::of_claim(&grant, lane);
-        let claim = self.claim(&arguments, self.0.config.lease_ttl_ms)?;
+        let claim = self.claim(&arguments, self.0.config.lease_ttl)?;
         let committed = self.0.upkeep.state.connection.transact(TakeGranted(claim)).await?;
         self.granted(slot, committed).await
     }
@@ -292,7 +327,7 @@ impl FlowFabricWorker {
         grant: ResumeGrant,
     ) -> Result<ClaimedTask, SdkError> {
         let arguments = GrantArguments::of_resume(&grant);
-        let claim = self.claim(&arguments, self.0.config.lease_ttl_ms)?;
+        let claim = self.claim(&arguments, self.0.config.lease_ttl)?;
         let committed = self.0.upkeep.state.connection.transact(TakeResumed(claim)).await?;
         self.granted(slot, committed).await
     }
@@ -323,7 +358,7 @@ impl FlowFabricWorker {
         args: ReclaimExecutionArgs,
     ) -> Result<ReclaimExecutionOutcome, SdkError> {
         let arguments = GrantArguments::of_reclaim(&grant);
-        let ttl = args.lease_ttl_ms.unwrap_or(self.0.config.lease_ttl_ms);
+        let ttl = args.lease_ttl.unwrap_or(self.0.config.lease_ttl);
         let claim = self.claim(&arguments, ttl)?;
         match self.0.upkeep.state.connection.transact(TakeOver(claim)).await {
             Ok(committed) => {
@@ -439,7 +474,7 @@ impl FlowFabricWorker {
     fn claim(
         &self,
         grant: &GrantArguments<'_>,
-        lease_ttl_ms: u64,
+        lease_ttl: Duration,
     ) -> Result<ff_core::execution::Claim, SdkError> {
         let connection = &self.0.upkeep.state.connection;
         check_grant(grant, &self.0.config, connection)?;
@@ -452,7 +487,7 @@ impl FlowFabricWorker {
             instance: self.0.config.worker_instance_id.clone(),
             lease_id: LeaseId::random(&mut entropy),
             attempt_id: AttemptId::random(&mut entropy),
-            lease_ttl: DurationMs::new(lease_ttl_ms),
+            lease_ttl: DurationMs::from(lease_ttl),
         })
     }
 
@@ -497,7 +532,7 @@ impl FlowFabricWorker {
             how = ?claimed.how,
             "execution claimed"
         );
-        let lease = self.0.upkeep.state.watch(claimed.lease_id);
+        let lease = self.0.upkeep.state.watch(claimed.lease_id, claimed.attempt.id);
         ClaimedTask::new(slot, work, lease)
     }
 }
@@ -509,4 +544,19 @@ impl std::fmt::Debug for FlowFabricWorker {
             .field("worker_instance_id", &self.0.config.worker_instance_id)
             .finish_non_exhaustive()
     }
+}
+
+fn joined<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
+    names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// The number of the capabilities and a digest (FNV-1a), by which an operator can compare workers.
+fn digest(capabilities: &Capabilities) -> String {
+    let count = capabilities.iter().count();
+    if count == 0 {
+        return "none".to_owned();
+    }
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    let hash = capabilities.to_string().bytes().fold(0xcbf2_9ce4_8422_2325, mix);
+    format!("{count} tokens, digest {hash:016x}")
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use ff_sdk::{HandlerError, Payload, State, Submission, TaskContext, WorkerRuntime};
+use ff_sdk::{BoxError, Payload, State, Submission, TaskContext, WorkerRuntime};
 use ff_sim::{Seeds, Service, Sim};
 
 /// A payment service outside of all workers.
@@ -41,7 +41,7 @@ impl Payments {
 pub async fn charge_naively(
     Payload(cents): Payload<u64>,
     payments: State<Service<Payments>>,
-) -> Result<String, HandlerError> {
+) -> Result<String, BoxError> {
     let receipt = payments.call("charge", move |payments| payments.charge(cents)).await?;
     Ok(format!("receipt {receipt}"))
 }
@@ -51,7 +51,7 @@ pub async fn charge_once(
     task: TaskContext,
     Payload(cents): Payload<u64>,
     payments: State<Service<Payments>>,
-) -> Result<String, HandlerError> {
+) -> Result<String, BoxError> {
     let key = task.execution_id().to_string();
     let charge = move |payments: &mut Payments| payments.charge_once(key, cents);
     let receipt = payments.call("charge", charge).await?;

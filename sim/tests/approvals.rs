@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ff_sdk::core::store::Cursor;
 use ff_sdk::{
-    HandlerError, IssuedWaitpoint, Signal, SignalOutcome, Signals, State, Submission, Suspension,
+    BoxError, IssuedWaitpoint, Signal, SignalOutcome, Signals, State, Submission, Suspension,
     SuspensionReason, TaskContext, TaskOutcome, TimeoutBehaviour,
 };
 use ff_sim::{Service, Sim};
@@ -24,7 +24,7 @@ async fn release(
     context: TaskContext,
     signals: Signals,
     desk: State<Service<Desk>>,
-) -> Result<TaskOutcome, HandlerError> {
+) -> Result<TaskOutcome, BoxError> {
     if context.resumption().is_some() {
         let approvals: Vec<String> =
             signals.iter().map(|signal| signal.name.as_str().to_owned()).collect();

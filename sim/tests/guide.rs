@@ -1,6 +1,6 @@
 //! Letters are sent once, whatever goes wrong.
 
-use ff_sdk::{HandlerError, Payload, State, Submission, TaskContext};
+use ff_sdk::{BoxError, Payload, State, Submission, TaskContext};
 use ff_sim::{Service, Sim};
 
 /// The outside world: a service that sends letters, and remembers which.
@@ -14,7 +14,7 @@ async fn send_letter(
     task: TaskContext,
     Payload(name): Payload<String>,
     post: State<Service<Post>>,
-) -> Result<String, HandlerError> {
+) -> Result<String, BoxError> {
     let letter = format!("{}: hello {name}", task.execution_id());
     let send = move |post: &mut Post| {
         if !post.sent.contains(&letter) {

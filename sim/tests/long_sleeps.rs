@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ff_sdk::{HandlerError, Payload, State, Submission, TaskContext};
+use ff_sdk::{BoxError, Payload, State, Submission, TaskContext};
 use ff_sim::{FailureKind, Faults, Seeds, Service, Sim, Simulation, SimulationFailure, Summary};
 
 /// The charges of a card, each with its idempotency key.
@@ -22,7 +22,7 @@ async fn charge(
     task: TaskContext,
     Payload(order): Payload<Order>,
     payments: State<Service<Payments>>,
-) -> Result<(), HandlerError> {
+) -> Result<(), BoxError> {
     tokio::time::sleep(Duration::from_secs(order.seconds)).await;
     let key = task.execution_id().to_string();
     let charge = move |payments: &mut Payments| {

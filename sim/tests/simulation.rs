@@ -42,7 +42,8 @@ async fn without_faults_the_naive_handler_passes(sim: Sim) {
 /// A test with some work, part of which takes longer than its leases.
 async fn some_work(sim: Sim) {
     let set_up = |config: &mut ff_sdk::WorkerConfig| {
-        (config.lease_ttl_ms, config.max_concurrent_tasks) = (3_000, 2);
+        config.lease_ttl = Duration::from_secs(3);
+        config.max_concurrent_tasks = 2;
     };
     sim.workers_with(3, set_up, |runtime| {
         runtime.handle("double", |Payload(number): Payload<u64>| async move {
@@ -72,7 +73,9 @@ async fn some_work(sim: Sim) {
 fn without_faults_no_lease_is_lost() {
     let test = |ttl_ms| {
         move |sim: Sim| async move {
-            let set_up = move |config: &mut ff_sdk::WorkerConfig| config.lease_ttl_ms = ttl_ms;
+            let set_up = move |config: &mut ff_sdk::WorkerConfig| {
+                config.lease_ttl = Duration::from_millis(ttl_ms)
+            };
             let runs = sim.service("runs", 0);
             let counted = runs.clone();
             sim.workers_with(2, set_up, move |runtime| {

@@ -122,7 +122,7 @@ async fn a_hung_node_holds_up_no_call_beyond_its_deadline_and_none_of_other_node
     println!("slowest: search {search:?}, first poll {poll:?}, next one {next_poll:?}");
     for (result, _) in to_hung {
         let Err(SdkError::Engine(error)) = result else { panic!("{result:?}") };
-        let ends = matches!(error, EngineError::Timeout { .. } | EngineError::Unavailable { .. });
+        let ends = matches!(error, EngineError::Timeout { .. } | EngineError::Unreachable { .. });
         assert!(ends, "{error}");
     }
     assert!(slowest < DEADLINE + TOLERANCE, "a call to the hung node took {slowest:?}");

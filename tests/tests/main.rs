@@ -10,6 +10,7 @@ mod purity;
 mod report;
 mod scenarios;
 mod sdk;
+mod start;
 mod store_loss;
 mod subscription;
 mod wake_ups;

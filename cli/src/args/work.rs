@@ -34,6 +34,10 @@ pub struct WorkArgs {
     #[arg(long = "lease-ttl", alias = "lease-ttl-ms", value_name = "TIME", default_value = "30s",
         value_parser = lease_ttl)]
     pub lease_ttl_ms: u64,
+    /// How long the processes of a command have to end after SIGTERM. Then they get SIGKILL.
+    #[arg(long = "grace", alias = "grace-ms", value_name = "TIME", default_value = "5s",
+        value_parser = milliseconds)]
+    pub grace_ms: u64,
     /// The ID of the worker. The default is the host name.
     #[arg(long, value_name = "ID")]
     pub worker: Option<WorkerId>,

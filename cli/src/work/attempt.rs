@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ff_sdk::core::id::{AttemptIndex, ExecutionKind, LaneId, LeaseEpoch};
-use ff_sdk::{ClaimedTask, ExecutionId, FailOutcome, HandlerError, SdkError, TimestampMs};
+use ff_sdk::{ClaimedTask, ExecutionId, FailOutcome, TimestampMs};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::shell::{self, CommandResult, ShellJob, TaskEnv};
+use crate::shell::{self, CommandResult, Ending, ShellJob, TaskEnv};
 use crate::shutdown::{Shutdown, requested};
 
 /// How long giving back a task may take.
 const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long reporting a result may take after a request to stop.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -78,11 +81,43 @@ impl FinishedAttempt {
     }
 }
 
-/// Runs the command for a task, and reports the result to the store.
+/// Why a command was ended.
+enum Stopped {
+    LeaseLost,
+    Shutdown,
+}
+
+/// Waits until the command of a task has to be ended.
+async fn stopped(task: &ClaimedTask, mut shutdown: watch::Receiver<Shutdown>) -> Stopped {
+    let lease = task.lease_watch();
+    tokio::select! {
+        biased;
+        () = lease.lost() => Stopped::LeaseLost,
+        () = requested(&mut shutdown, Shutdown::Stop) => Stopped::Shutdown,
+    }
+}
+
+/// Waits until commands that are being ended must be killed.
+async fn killed(mut shutdown: watch::Receiver<Shutdown>) {
+    requested(&mut shutdown, Shutdown::Kill).await;
+}
+
+/// Waits until reporting a result has to end: a second after the request to stop.
+async fn interrupted(mut shutdown: watch::Receiver<Shutdown>) {
+    requested(&mut shutdown, Shutdown::Stop).await;
+    tokio::select! {
+        () = tokio::time::sleep(REPORT_TIMEOUT) => {}
+        () = requested(&mut shutdown, Shutdown::Kill) => {}
+    }
+}
+
+/// Runs the command for a task, and reports the result to the store. If the command is ended, its
+/// processes have `grace` between SIGTERM and SIGKILL.
 pub async fn run(
     task: ClaimedTask,
     job: Arc<ShellJob>,
-    mut shutdown: watch::Receiver<Shutdown>,
+    grace: Duration,
+    shutdown: watch::Receiver<Shutdown>,
 ) -> FinishedAttempt {
     let started = Instant::now();
     let mut finished = FinishedAttempt {
@@ -97,16 +132,25 @@ pub async fn run(
         reason: None,
         retry_at: None,
     };
-    let lease = task.lease_watch();
-    tokio::select! {
-        biased;
-        () = lease.lost() => {
+    let ending =
+        Ending { when: stopped(&task, shutdown.clone()), grace, kill: killed(shutdown.clone()) };
+    let payload = task.payload().cloned();
+    match shell::execute(&job, TaskEnv::from(&task), payload, ending).await {
+        Ok(result) => {
+            tokio::select! {
+                biased;
+                () = report(&mut finished, task, result) => {}
+                () = interrupted(shutdown) => {
+                    let reason = "the store did not answer before the shutdown: the result may be \
+                                  lost, and another worker runs the execution again";
+                    finished.reason = Some(reason.to_owned());
+                }
+            }
+        }
+        Err(Stopped::LeaseLost) => {
             finished.reason = Some("the lease was lost, or the attempt timed out".to_owned());
         }
-        () = requested(&mut shutdown, Shutdown::Stop) => give_back(&mut finished, task).await,
-        result = shell::execute(&job, TaskEnv::from(&task), task.payload().cloned()) => {
-            report(&mut finished, task, result).await;
-        }
+        Err(Stopped::Shutdown) => give_back(&mut finished, task).await,
     }
     finished.ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     finished
@@ -115,17 +159,11 @@ pub async fn run(
 /// Gives back a task that was claimed after the shutdown began.
 pub async fn refuse(task: ClaimedTask) {
     // If the task cannot be given back, its lease expires.
-    let _ = tokio::time::timeout(GIVE_BACK_TIMEOUT, release(task)).await;
-}
-
-/// Releases the lease. Another worker continues the same attempt.
-async fn release(task: ClaimedTask) -> Result<(), SdkError> {
-    let now = task.store_now();
-    task.delay_execution(now).await
+    let _ = tokio::time::timeout(GIVE_BACK_TIMEOUT, task.give_back()).await;
 }
 
 async fn give_back(finished: &mut FinishedAttempt, task: ClaimedTask) {
-    match tokio::time::timeout(GIVE_BACK_TIMEOUT, release(task)).await {
+    match tokio::time::timeout(GIVE_BACK_TIMEOUT, task.give_back()).await {
         Ok(Ok(())) => finished.outcome = AttemptOutcome::GivenBack,
         Ok(Err(error)) => finished.reason = Some(error.to_string()),
         Err(_) => finished.reason = Some("the store did not answer".to_owned()),
@@ -135,12 +173,13 @@ async fn give_back(finished: &mut FinishedAttempt, task: ClaimedTask) {
 async fn report(finished: &mut FinishedAttempt, task: ClaimedTask, result: CommandResult) {
     let reported = match result {
         Ok(output) => task.complete(Some(output)).await.map(|()| AttemptOutcome::Completed),
-        Err(HandlerError { category, reason, permanent }) => {
-            let failed = match permanent {
-                true => task.fail_permanently(&reason, &category).await,
-                false => task.fail(&reason, &category).await,
+        Err(error) => {
+            let failed = match error.is_permanent() {
+                true => task.fail_permanently(error.reason(), error.category()).await,
+                false => task.fail(error.reason(), error.category()).await,
             };
-            (finished.category, finished.reason) = (Some(category), Some(reason));
+            finished.category = Some(error.category().to_owned());
+            finished.reason = Some(error.reason().to_owned());
             failed.map(|outcome| match outcome {
                 FailOutcome::RetryScheduled { delay_until } => {
                     finished.retry_at = Some(delay_until);

@@ -8,8 +8,9 @@ use ff_sdk::core::backend::{BackendReport, BoxFuture, EngineBackend, Finding, Wa
 use ff_sdk::core::partition::PartitionConfig;
 use ff_sdk::core::store::{Failure, Reply, Request, Topic};
 use ff_sdk::{
-    Backoff, Client, ClientConfig, DurationMs, ExecutionId, FlowFabricWorker, MemoryBackend,
-    PublicState, RetryPolicy, Submission, WorkerConfig,
+    Backoff, ClaimedTask, Client, ClientConfig, DurationMs, ExecutionId, FlowFabricWorker,
+    MemoryBackend, PublicState, RetryPolicy, Signal, Submission, SuspendOutcome, Suspension,
+    WorkerConfig,
 };
 use tokio::sync::watch;
 
@@ -27,6 +28,8 @@ const NAMESPACE: &str = "ns";
 struct FlakyStore {
     memory: MemoryBackend,
     down: AtomicBool,
+    /// Whether a call that it does not answer ends with an error.
+    fails: AtomicBool,
     /// The number of calls without an answer.
     unanswered: AtomicU64,
 }
@@ -39,6 +42,9 @@ impl EngineBackend for FlakyStore {
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Failure>> {
         if self.down.load(Ordering::Relaxed) {
             self.unanswered.fetch_add(1, Ordering::Relaxed);
+            if !self.fails.load(Ordering::Relaxed) {
+                return Box::pin(std::future::pending());
+            }
             return Box::pin(std::future::ready(Err(Failure::NotSent("down".to_owned()))));
         }
         self.memory.call(request)
@@ -70,6 +76,7 @@ impl Fixture {
         let store = Arc::new(FlakyStore {
             memory,
             down: AtomicBool::new(false),
+            fails: AtomicBool::new(true),
             unanswered: AtomicU64::new(0),
         });
         // Executions of one partition have an order.
@@ -89,9 +96,24 @@ impl Fixture {
 
     /// Runs the loop with a command. Returns whether it was stopped, and the counts.
     async fn work(&self, command: &str, kinds: &[&str], limits: Limits) -> (bool, Counts) {
+        self.work_as(command, kinds, limits, Duration::from_millis(200)).await
+    }
+
+    /// The same without limits, and with this timeout of calls.
+    async fn work_with_timeout(&self, command: &str, calls: Duration) -> (bool, Counts) {
+        self.work_as(command, &[], without_limits(), calls).await
+    }
+
+    async fn work_as(
+        &self,
+        command: &str,
+        kinds: &[&str],
+        limits: Limits,
+        calls: Duration,
+    ) -> (bool, Counts) {
         let mut config = WorkerConfig::new("w", "w-1", NAMESPACE).expect("names");
         config.max_concurrent_tasks = 2;
-        config.call_timeout_ms = 200;
+        config.call_timeout = calls;
         if !kinds.is_empty() {
             config.kinds = kinds.iter().map(|kind| kind.parse().expect("a kind")).collect();
         }
@@ -101,7 +123,21 @@ impl Fixture {
         let worker = worker.expect("it connects");
         let work_loop = WorkLoop::new(worker, client, job, limits, Output::Quiet, shutdown);
         let ended = tokio::time::timeout(DEADLINE, work_loop.run()).await;
-        ended.expect("the loop ends in time").expect("the loop does not fail")
+        let ended = ended.expect("the loop ends in time").expect("the loop does not fail");
+        (ended.stopped, ended.counts)
+    }
+
+    /// Claims the next execution with a worker of the SDK.
+    async fn claim(&self) -> ClaimedTask {
+        let config = WorkerConfig::new("sdk", "sdk-1", NAMESPACE).expect("names");
+        let worker = FlowFabricWorker::connect_with(config, self.store.clone(), None).await;
+        let worker = worker.expect("it connects");
+        loop {
+            match worker.claim_next().await.expect("the store answers") {
+                Some(task) => return task,
+                None => worker.wait_for_work().await,
+            }
+        }
     }
 
     async fn state(&self, id: &ExecutionId) -> PublicState {
@@ -111,7 +147,7 @@ impl Fixture {
 }
 
 fn until_idle() -> Limits {
-    Limits { max: u64::MAX, until_idle: true, timeout: None }
+    Limits { max: u64::MAX, until_idle: true, timeout: None, grace: DEADLINE }
 }
 
 fn without_limits() -> Limits {
@@ -167,7 +203,7 @@ async fn until_idle_waits_for_the_leases_of_other_workers() {
     let fixture = Fixture::new().await;
     let id = fixture.submit(Submission::new("k")).await;
     let mut config = WorkerConfig::new("dead", "dead-1", NAMESPACE).expect("names");
-    config.lease_ttl_ms = 300;
+    config.lease_ttl = Duration::from_millis(300);
     let dead = FlowFabricWorker::connect_with(config, fixture.store.clone(), None).await;
     let task = dead.expect("it connects").claim_next().await.expect("the store answers");
     drop(task.expect("there is work"));
@@ -225,6 +261,36 @@ async fn a_stop_kills_commands_and_gives_their_executions_back() {
     assert_eq!(fixture.state(&id).await, PublicState::Completed);
 }
 
+/// The signals that resumed an execution are for the command that runs to its end: another worker
+/// finds them after a stop.
+#[tokio::test]
+async fn a_stop_keeps_the_signals_of_a_resumed_execution() {
+    let fixture = Fixture::new().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let up = pipe(&directory, "up");
+    let id = fixture.submit(Submission::new("k")).await;
+    let task = fixture.claim().await;
+    let suspension = Suspension::until_signal("approval").expect("a name");
+    let suspended = task.suspend(suspension).await.expect("it suspends");
+    let SuspendOutcome::Suspended { waitpoints, .. } = suspended else { panic!("{suspended:?}") };
+    let signal = Signal::new("approved", waitpoints[0].token.clone()).expect("a name");
+    let delivered = fixture.client.deliver_signal(&id, &waitpoints[0].id, signal).await;
+    delivered.expect("it is accepted");
+
+    let command = format!("echo up > {}; sleep 1000", up.display());
+    let shutdown = fixture.shutdown.clone();
+    let reader = tokio::task::spawn_blocking(move || {
+        std::fs::read_to_string(&up).expect("it reads");
+        shutdown.send_replace(Shutdown::Stop);
+    });
+    let (_, counts) = fixture.work(&command, &[], without_limits()).await;
+    reader.await.expect("it ends");
+    assert_eq!(counts, Counts { given_back: 1, ..Counts::default() });
+    let signals = fixture.claim().await.resume_signals().await.expect("the store answers");
+    let names: Vec<&str> = signals.iter().map(|signal| signal.name.as_str()).collect();
+    assert_eq!(names, ["approved"]);
+}
+
 #[tokio::test]
 async fn a_worker_survives_a_store_that_is_down_for_a_while() {
     let fixture = Fixture::new().await;
@@ -247,6 +313,41 @@ async fn a_worker_survives_a_store_that_is_down_for_a_while() {
     let ((stopped, counts), id) = tokio::join!(working, outage_after_connecting);
     assert_eq!((stopped, counts.completed), (false, 1));
     assert_eq!(fixture.state(&id).await, PublicState::Completed);
+}
+
+/// A stop does not wait for a store that does not answer, whether its calls fail or hang.
+#[tokio::test]
+async fn a_stop_interrupts_reporting() {
+    for fails in [true, false] {
+        let fixture = Fixture::new().await;
+        let store = &fixture.store;
+        store.fails.store(fails, Ordering::Relaxed);
+        let directory = tempfile::tempdir().expect("a directory");
+        let (up, go) = (pipe(&directory, "up"), pipe(&directory, "go"));
+        fixture.submit(Submission::new("k")).await;
+        let command = format!("echo up > {}; cat {}", up.display(), go.display());
+        let stopped = async {
+            let read = move || std::fs::read_to_string(&up).expect("it reads");
+            tokio::task::spawn_blocking(read).await.expect("it ends");
+            fixture.shutdown.send_replace(Shutdown::Drain);
+            store.down.store(true, Ordering::Relaxed);
+            let unanswered = || store.unanswered.load(Ordering::Relaxed);
+            let before = unanswered();
+            let write = move || std::fs::write(&go, "done").expect("it writes");
+            tokio::task::spawn_blocking(write).await.expect("it ends");
+            while unanswered() == before {
+                tokio::task::yield_now().await;
+            }
+            fixture.shutdown.send_replace(Shutdown::Stop);
+            std::time::Instant::now()
+        };
+        // The calls of the worker may take longer than the shutdown.
+        let limit = Duration::from_secs(3);
+        let working = fixture.work_with_timeout(&command, DEADLINE);
+        let ((is_stopped, counts), begun) = tokio::join!(working, stopped);
+        assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
+        assert_eq!((is_stopped, counts), (true, Counts { lost: 1, ..Counts::default() }));
+    }
 }
 
 #[tokio::test]

@@ -14,20 +14,19 @@ use tokio::time::Instant;
 use crate::shell::ShellJob;
 
 use super::attempt::{self, AttemptOutcome, FinishedAttempt};
-use crate::exit::{CliError, print_line, warn};
+use super::printer::Printer;
+use crate::exit::{CliError, warn};
 use crate::report::printable;
-use crate::shutdown::{Shutdown, requested, waiting_message};
+use crate::shutdown::{Shutdown, requested, stopping_message, waiting_message};
 
 /// With --until-idle, the worker waits for executions that are due within this time.
 const IDLE_HORIZON: Duration = Duration::from_secs(60);
 /// The pause after the store refused a claim or did not answer one.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// How long the store may take before the user is warned, and the least time between warnings.
-const WARN_AFTER: Duration = Duration::from_secs(3);
 /// How long a shutdown waits for a claim that was already sent.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// When the loop ends without a shutdown.
+/// When the loop ends without a shutdown, and the time that commands have to end.
 pub struct Limits {
     /// After this number of executions.
     pub max: u64,
@@ -35,6 +34,8 @@ pub struct Limits {
     pub until_idle: bool,
     /// After this time.
     pub timeout: Option<Duration>,
+    /// The time between SIGTERM and SIGKILL for a command that is ended.
+    pub grace: Duration,
 }
 
 /// The output for each finished attempt.
@@ -74,6 +75,17 @@ impl fmt::Display for Counts {
     }
 }
 
+/// How the loop has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Whether its tasks were stopped.
+    pub stopped: bool,
+    /// Whether all outcomes were printed.
+    pub is_printed: bool,
+    /// The number of attempts by outcome.
+    pub counts: Counts,
+}
+
 /// The loop of a worker.
 pub struct WorkLoop {
     worker: FlowFabricWorker,
@@ -81,12 +93,13 @@ pub struct WorkLoop {
     job: Arc<ShellJob>,
     limits: Limits,
     output: Output,
+    printer: Printer,
     shutdown: watch::Receiver<Shutdown>,
     running: JoinSet<FinishedAttempt>,
     claimed: u64,
     ends_at: Option<Instant>,
-    /// When the user was last warned about the store.
-    warned: Option<Instant>,
+    /// Why the last claim failed.
+    claim_error: Option<String>,
     counts: Counts,
 }
 
@@ -107,21 +120,22 @@ impl WorkLoop {
             job: Arc::new(job),
             limits,
             output,
+            printer: Printer::start(),
             shutdown,
             running: JoinSet::new(),
             claimed: 0,
             ends_at,
-            warned: None,
+            claim_error: None,
             counts: Counts::default(),
         }
     }
 
-    /// Runs until the end, and waits for the running tasks. Returns whether they were stopped, and
-    /// the counts. Fails when this program is too old for the store.
-    pub async fn run(mut self) -> Result<(bool, Counts), CliError> {
+    /// Runs until the end, and waits for the running tasks. Fails when this program is too old for
+    /// the store.
+    pub async fn run(mut self) -> Result<Ended, CliError> {
         loop {
             while let Some(ended) = self.running.try_join_next() {
-                self.finished(ended)?;
+                self.finished(ended).await?;
             }
             if self.is_over() {
                 break;
@@ -135,7 +149,7 @@ impl WorkLoop {
             match self.claim(free).await {
                 None => break,
                 Some(Ok(tasks)) if tasks.is_empty() => {
-                    self.answered();
+                    self.claim_error = None;
                     if self.limits.until_idle && self.running.is_empty() && self.is_idle().await {
                         break;
                     }
@@ -143,17 +157,17 @@ impl WorkLoop {
                     self.wait(worker.wait_for_work()).await?;
                 }
                 Some(Ok(tasks)) => {
-                    self.answered();
+                    self.claim_error = None;
                     self.start(tasks).await;
                 }
                 Some(Err(error)) if ends_claiming(&error) => {
                     warn(&format!("ff: this worker claims no more executions: {error}\n"));
-                    let (_, counts) = self.drain().await?;
-                    warn(&format!("ff: {counts}\n"));
+                    let ended = self.drain().await?;
+                    warn(&format!("ff: {}\n", ended.counts));
                     return Err(error.into());
                 }
                 Some(Err(error)) => {
-                    self.warn_about_store(&error.to_string());
+                    self.claim_failed(&error);
                     self.wait(tokio::time::sleep(RETRY_PAUSE)).await?;
                 }
             }
@@ -177,7 +191,10 @@ impl WorkLoop {
             () = over(shutdown, *ends_at) => None,
             () = until => None,
         };
-        ended.map_or(Ok(()), |ended| self.finished(ended))
+        match ended {
+            Some(ended) => self.finished(ended).await,
+            None => Ok(()),
+        }
     }
 
     /// Claims up to `free` tasks. `None` if the loop ended first. Dropping a claim may leave an
@@ -185,33 +202,31 @@ impl WorkLoop {
     async fn claim(&mut self, free: usize) -> Option<Result<Vec<ClaimedTask>, SdkError>> {
         let worker = self.worker.clone();
         let claim = worker.claim_many(free);
-        tokio::pin!(claim);
         let (mut shutdown, ends_at) = (self.shutdown.clone(), self.ends_at);
         let end = async {
             over(&mut shutdown, ends_at).await;
             tokio::time::sleep(CLAIM_TIMEOUT).await;
         };
-        tokio::pin!(end);
-        loop {
-            tokio::select! {
-                biased;
-                claimed = &mut claim => return Some(claimed),
-                () = &mut end => return None,
-                () = tokio::time::sleep(WARN_AFTER) => self.warn_about_store("no answer yet"),
-            }
+        tokio::select! {
+            biased;
+            claimed = claim => Some(claimed),
+            () = end => None,
         }
     }
 
     /// Starts the command for each task, or gives the tasks back if the loop has ended.
     async fn start(&mut self, tasks: Vec<ClaimedTask>) {
+        let mut refused = JoinSet::new();
         for task in tasks {
             if self.is_over() {
-                attempt::refuse(task).await;
+                refused.spawn(attempt::refuse(task));
                 continue;
             }
             self.claimed += 1;
-            self.running.spawn(attempt::run(task, self.job.clone(), self.shutdown.clone()));
+            let (job, grace) = (self.job.clone(), self.limits.grace);
+            self.running.spawn(attempt::run(task, job, grace, self.shutdown.clone()));
         }
+        refused.join_all().await;
     }
 
     async fn is_idle(&mut self) -> bool {
@@ -223,27 +238,46 @@ impl WorkLoop {
             () = over(&mut shutdown, self.ends_at) => return false,
         };
         idle.unwrap_or_else(|error| {
-            self.warn_about_store(&error.to_string());
+            self.claim_failed(&error);
             false
         })
     }
 
     /// Waits for the running tasks. Each of them follows a request to stop.
-    async fn drain(mut self) -> Result<(bool, Counts), CliError> {
+    async fn drain(mut self) -> Result<Ended, CliError> {
         if !self.running.is_empty() && *self.shutdown.borrow() == Shutdown::Drain {
             warn(&format!("{}\n", waiting_message(self.running.len() as u64)));
         }
-        while let Some(ended) = self.running.join_next().await {
-            self.finished(ended)?;
+        let mut stops = self.shutdown.clone();
+        let mut stopping = false;
+        loop {
+            let ended = tokio::select! {
+                biased;
+                ended = self.running.join_next() => ended,
+                () = requested(&mut stops, Shutdown::Stop), if !stopping => {
+                    stopping = true;
+                    warn(&format!("{}\n", stopping_message(self.running.len() as u64)));
+                    continue;
+                }
+            };
+            let Some(ended) = ended else { break };
+            self.finished(ended).await?;
         }
-        let stopped = *self.shutdown.borrow() == Shutdown::Stop;
-        Ok((stopped, self.counts))
+        let is_printed = self.printer.finish(self.shutdown.clone()).await;
+        let stopped = *self.shutdown.borrow() >= Shutdown::Stop;
+        Ok(Ended { stopped, is_printed, counts: self.counts })
     }
 
     /// Counts and prints a finished attempt.
-    fn finished(&mut self, ended: Result<FinishedAttempt, JoinError>) -> Result<(), CliError> {
+    async fn finished(
+        &mut self,
+        ended: Result<FinishedAttempt, JoinError>,
+    ) -> Result<(), CliError> {
         let panicked = |error| CliError::runtime(format!("a task stopped unexpectedly: {error}"));
         let finished = ended.map_err(panicked)?;
+        if self.output == Output::Quiet {
+            log(&finished);
+        }
         *match finished.outcome {
             AttemptOutcome::Completed => &mut self.counts.completed,
             AttemptOutcome::Failed => &mut self.counts.failed,
@@ -251,26 +285,42 @@ impl WorkLoop {
             AttemptOutcome::Lost => &mut self.counts.lost,
             AttemptOutcome::GivenBack => &mut self.counts.given_back,
         } += 1;
-        match self.output {
-            Output::Quiet => Ok(()),
-            Output::Lines => print_line(printable(&finished.line())),
-            Output::Json => print_line(json!(finished)),
-        }
+        let line = match self.output {
+            Output::Quiet => return Ok(()),
+            Output::Lines => printable(&finished.line()),
+            Output::Json => json!(finished).to_string(),
+        };
+        self.printer.print(line, self.shutdown.clone()).await;
+        Ok(())
     }
 
-    /// Warns that the store does not answer or refuses calls, but not too often.
-    fn warn_about_store(&mut self, problem: &str) {
-        if self.warned.is_none_or(|warned| warned.elapsed() >= WARN_AFTER) {
-            self.warned = Some(Instant::now());
-            warn(&format!("ff: cannot claim from the store, retrying: {}\n", printable(problem)));
+    /// Warns of a failed call, once for each reason. The backend reports a store that does not
+    /// answer, or refuses everything.
+    fn claim_failed(&mut self, error: &SdkError) {
+        let text = error.to_string();
+        if is_outage(error) || self.claim_error.as_ref() == Some(&text) {
+            tracing::debug!(%error, "cannot claim");
+        } else {
+            tracing::warn!("cannot claim; trying again: {}", printable(&text));
         }
+        self.claim_error = Some(text);
     }
+}
 
-    fn answered(&mut self) {
-        if self.warned.take().is_some() {
-            warn("ff: the store answers again\n");
-        }
+/// Logs a finished attempt: a failure of the execution and a lost lease as warnings.
+fn log(finished: &FinishedAttempt) {
+    let line = printable(&finished.line());
+    match finished.outcome {
+        AttemptOutcome::Completed => tracing::debug!("{line}"),
+        AttemptOutcome::Retried | AttemptOutcome::GivenBack => tracing::info!("{line}"),
+        AttemptOutcome::Failed | AttemptOutcome::Lost => tracing::warn!("{line}"),
     }
+}
+
+/// Whether the store did not answer, or refused the call.
+const fn is_outage(error: &SdkError) -> bool {
+    use EngineError::{Timeout, Transport, Unreachable};
+    matches!(error.engine(), Some(Timeout { .. } | Transport { .. } | Unreachable { .. }))
 }
 
 /// Waits until no more tasks may be claimed.

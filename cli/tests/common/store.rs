@@ -28,7 +28,7 @@ impl Store {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
         command.args(arguments).env("FF_BACKEND", self.0.url()).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.env_remove("FF_WAITPOINT_TOKEN");
+        command.env_remove("FF_WAITPOINT_TOKEN").env_remove("FF_LOG").env_remove("RUST_LOG");
         command
     }
 

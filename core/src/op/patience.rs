@@ -223,7 +223,7 @@ impl Patience {
     /// # Errors
     ///
     /// If the deadline passes before the next try, `Timeout` if the command may be applied;
-    /// otherwise `Transport` if the store refused the last call, and `Unavailable` if it did not
+    /// otherwise `Transport` if the store refused the last call, and `Unreachable` if it did not
     /// answer.
     pub fn after_failure(
         &mut self,
@@ -256,7 +256,7 @@ impl Patience {
             (Applied::No, Failure::Refused(message)) => {
                 EngineError::Transport { op, message: message.clone() }
             }
-            (Applied::No, failure) => EngineError::Unavailable { op, message: failure.to_string() },
+            (Applied::No, failure) => EngineError::Unreachable { op, message: failure.to_string() },
         }
     }
 

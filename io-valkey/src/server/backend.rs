@@ -15,7 +15,7 @@ use ff_core::time::TimestampMs;
 use futures_util::future::{join_all, try_join_all};
 use redis::{Cmd, Pipeline, Value, cmd};
 
-use super::failure::{Remedy, classify};
+use super::failure::{Remedy, classify, is_passing};
 use super::hub::Hub;
 use super::info::ServerInfo;
 use super::node::Node;
@@ -79,7 +79,7 @@ impl ValkeyBackend {
             // rustls panics without a default provider. It keeps one that the program has set.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        let library = target.library.clone();
+        let (library, is_open) = (target.library.clone(), target.is_open.clone());
         let (allow_eviction, mut cluster) = (target.allow_eviction, target.cluster);
         let (polls, url) = (Polls::new(target.poll_grace), target.url.clone());
         let invalid = |problem: String| ConnectError::Url { url, problem };
@@ -108,6 +108,7 @@ impl ValkeyBackend {
             polls,
         };
         inner.check_all().await?;
+        is_open.store(true, Ordering::Release);
         Ok(Self(Arc::new(inner)))
     }
 }
@@ -145,8 +146,12 @@ impl Inner {
             let advice = found.advice.unwrap_or_default();
             return Err(unfit(format!("{} is {}: {advice}", found.subject, found.detail)));
         }
-        let not_loaded = |failure| unfit(format!("cannot load the function library: {failure}"));
-        self.load(node).await.map_err(not_loaded)?;
+        self.load(node).await.map_err(|failure| match failure {
+            Failure::Refused(refused) if !is_passing(&refused) => {
+                unfit(format!("cannot load the function library: {refused}"))
+            }
+            failure => node.unreachable(&failure),
+        })?;
         match node.ask(&self.rights()).await.map(redis::from_redis_value::<Vec<String>>) {
             // The last element is the empty tag of the call.
             Ok(Ok(missing)) if missing.len() > 1 => {

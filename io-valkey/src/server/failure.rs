@@ -17,7 +17,7 @@
 //! | `READONLY` | `Refused` | a replica now: replace the connection, refresh the slots |
 //! | `LOADING`, `BUSY` | `Refused` | the operation tries again |
 //! | `OOM`, `MISCONF`, `NOREPLICAS` | `Refused` | the operation tries again |
-//! | `NOAUTH`, `WRONGPASS`, `NOPERM` | `Refused` | |
+//! | `NOAUTH`, `WRONGPASS`, `NOPERM`, a certificate | `Refused` | lasts: a client gives up |
 //! | a right that a function lacks | as other errors inside it | |
 //! | any other error before the function begins | `Refused` | |
 //!
@@ -27,8 +27,11 @@
 //! A function may have written before it reaches a command that its user has no right to. So a
 //! program checks its rights when it connects, and reports the missing ones.
 
+use std::error::Error;
+use std::sync::Arc;
+
 use ff_core::store::Failure;
-use redis::{RedisError, ServerError};
+use redis::{ErrorKind, RedisError, ServerError};
 
 /// The remedy for an error before it is returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +53,10 @@ pub(super) enum Remedy {
 /// Classifies an error reply; `only_reads` is true for a call that writes nothing.
 pub(super) fn classify(error: &ServerError, node: &str, only_reads: bool) -> (Failure, Remedy) {
     let (code, details) = (error.code(), error.details().unwrap_or_default());
-    let message = format!("{node}: {code} {details}");
+    let message = match in_words(code) {
+        Some(words) => format!("{node}: {code} {details} ({words})"),
+        None => format!("{node}: {code} {details}"),
+    };
     let remedy = match code {
         "ERR" if details.starts_with("Function not found") => Remedy::Load,
         "MOVED" => Remedy::Moved,
@@ -66,6 +72,70 @@ pub(super) fn classify(error: &ServerError, node: &str, only_reads: bool) -> (Fa
     let before = matches!(code, "OOM" | "MISCONF" | "NOREPLICAS" | "READONLY" | "LOADING" | "BUSY");
     let maybe = inside && !before && !only_reads;
     (if maybe { Failure::MaybeApplied(message) } else { Failure::Refused(message) }, remedy)
+}
+
+/// Whether a refusal ends by itself: the server starts, is busy, or has no room at the moment.
+pub(super) fn is_passing(refused: &str) -> bool {
+    const PASSING: [&str; 7] =
+        ["LOADING", "BUSY", "CLUSTERDOWN", "MASTERDOWN", "OOM", "MISCONF", "NOREPLICAS"];
+    // The message begins with the node.
+    refused.split_whitespace().nth(1).is_some_and(|code| PASSING.contains(&code))
+}
+
+/// The meaning of a code for a person, if it is about the state of the server or about access.
+pub(super) fn in_words(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "WRONGPASS" => "the server refuses the user name or the password",
+        "NOAUTH" => "the server wants a user name and a password",
+        "NOPERM" => "the user lacks a right: grant all of docs/valkey.md, Access",
+        "DENIED" => "the server takes only connections of its own host",
+        "READONLY" => "the server is a replica and takes no writes",
+        "NOREPLICAS" => {
+            "the server has too few replicas (min-replicas-to-write), and takes no writes"
+        }
+        "MISCONF" => "the server cannot save its data, and takes no writes",
+        "OOM" => "the server's memory is full (maxmemory), and it takes no writes",
+        "LOADING" => "the server is loading its data",
+        "BUSY" => "the server is busy with a long script",
+        "CLUSTERDOWN" => "the cluster serves no calls at present",
+        "MASTERDOWN" => "the server has lost its primary",
+        _ => return None,
+    })
+}
+
+/// Returns whether a refusal, the text of a [`Failure::Refused`], is about access: credentials,
+/// rights, or a certificate. Such a refusal lasts until somebody corrects it.
+pub fn is_access_refused(refused: &str) -> bool {
+    const ACCESS: [&str; 5] = ["WRONGPASS", "NOAUTH", "NOPERM", "DENIED", "CERTIFICATE"];
+    // The message begins with the node.
+    refused.split_whitespace().nth(1).is_some_and(|code| ACCESS.contains(&code))
+}
+
+/// Classifies an error of connecting. `said` is the error that the server sends to each new
+/// connection, if it does: `CODE details`.
+pub(super) fn not_connected(error: &RedisError, said: Option<&str>, node: &str) -> Failure {
+    let cause = error.source().and_then(|source| {
+        let source = source.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
+        source.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()
+    });
+    match (said, cause) {
+        (Some(said), _) if said.starts_with("DENIED ") => {
+            let words = in_words("DENIED").unwrap_or_default();
+            Failure::Refused(format!("{node}: {said} ({words})"))
+        }
+        (Some(said), _) => Failure::NotSent(format!("cannot connect to {node}: {said}")),
+        (None, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_))) => {
+            Failure::Refused(format!("{node}: CERTIFICATE {error}"))
+        }
+        _ if error.kind() == ErrorKind::AuthenticationFailed => {
+            let words = in_words("WRONGPASS").unwrap_or_default();
+            Failure::Refused(format!("{node}: WRONGPASS {words}"))
+        }
+        _ if error.is_timeout() => {
+            Failure::NotSent(format!("cannot connect to {node}: it does not answer"))
+        }
+        _ => Failure::NotSent(format!("cannot connect to {node}: {error}")),
+    }
 }
 
 /// Classifies an error of the connection on which a call was sent.
@@ -131,6 +201,44 @@ mod tests {
         for (line, remedy) in maybe {
             assert_eq!(classified(&line, false), (false, remedy), "{line}");
             assert_eq!(classified(&line, true), (true, remedy), "{line}");
+        }
+    }
+
+    #[test]
+    fn refused_access_lasts() {
+        for (line, lasts) in [
+            ("WRONGPASS invalid username-password pair or user is disabled.", true),
+            ("NOAUTH Authentication required.", true),
+            ("NOPERM User x has no permissions to run the 'fcall' command", true),
+            ("LOADING Valkey is loading the dataset in memory", false),
+            ("READONLY You can't write against a read only replica.", false),
+            ("", false),
+        ] {
+            assert_eq!(is_access_refused(&format!("127.0.0.1:6379: {line}")), lasts, "{line}");
+        }
+        let error = RedisError::from((ErrorKind::AuthenticationFailed, "failed"));
+        let refused = not_connected(&error, None, "node");
+        assert!(matches!(&refused, Failure::Refused(text) if is_access_refused(text)));
+        let invalid = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+        let error = RedisError::from(std::io::Error::other(invalid));
+        let refused = not_connected(&error, None, "node");
+        assert!(matches!(&refused, Failure::Refused(text) if is_access_refused(text)), "{refused}");
+        // The server refuses the connection, not the password that it was sent.
+        let error = RedisError::from((ErrorKind::AuthenticationFailed, "failed"));
+        let full = not_connected(&error, Some("ERR max number of clients reached"), "node");
+        assert!(matches!(full, Failure::NotSent(_)), "{full}");
+    }
+
+    #[test]
+    fn a_server_that_starts_or_has_no_room_is_tried_again() {
+        for (line, passes) in [
+            ("LOADING Valkey is loading the dataset in memory", true),
+            ("OOM command not allowed when used memory > 'maxmemory'.", true),
+            ("NOPERM User x has no permissions to run the 'fcall' command", false),
+            ("ERR Library 'ff' already exists", false),
+            ("", false),
+        ] {
+            assert_eq!(is_passing(&format!("127.0.0.1:6379: {line}")), passes, "{line}");
         }
     }
 }

@@ -21,14 +21,16 @@ use redis::aio::{PubSub, PubSubSink};
 use redis::{RedisResult, Value};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::topology::Topology;
+use super::trouble::Backoff;
 use table::{Changes, Inbox, Table};
 
 /// The interval of pings on an idle connection, and the time limit of each call on it.
 const PING: Duration = Duration::from_secs(5);
-/// The wait before connecting again.
-const PAUSE: Duration = Duration::from_millis(100);
+/// A connection that served for this long was a good one: when it breaks, an outage begins.
+const SERVED: Duration = Duration::from_secs(1);
 
 /// The subscriptions of this process. A task receives the wake-ups. It ends when the hub and all
 /// subscriptions are dropped.
@@ -136,20 +138,27 @@ impl Task {
     /// Receives wake-ups until the last handle is dropped.
     async fn run(self) {
         let shared = &*self.0;
-        let mut turn = 0;
+        let (mut turn, mut backoff) = (0, Backoff::default());
         while shared.has_subscribers().await {
             // Every node of a cluster publishes all wake-ups.
             let nodes = shared.topology.primaries();
             let node = &nodes[turn % nodes.len()];
             turn += 1;
             let served = match node.subscriptions().await {
-                Ok(connection) => serve(connection, shared).await,
+                Ok(connection) => {
+                    let begun = Instant::now();
+                    let served = serve(connection, shared).await;
+                    if begun.elapsed() > SERVED {
+                        backoff.succeeded();
+                    }
+                    served
+                }
                 Err(problem) => Err(problem),
             };
             let Err(problem) = served else { return };
             tracing::debug!(node = node.name, problem, "no wake-ups");
             shared.table().disconnect();
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(backoff.failed()).await;
         }
     }
 }

@@ -8,7 +8,9 @@ mod node;
 mod polls;
 mod target;
 mod topology;
+mod trouble;
 mod writes;
 
 pub use backend::ValkeyBackend;
+pub use failure::is_access_refused;
 pub use target::{ConnectError, Target};

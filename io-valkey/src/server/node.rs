@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, Pipeline, RedisError, ServerError, Value,
-    cmd,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline,
+    RedisError, ServerError, Value, cmd,
 };
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::failure;
 use super::target::{ConnectError, Target};
+use super::trouble::{Backoff, Missing, Trouble};
 use crate::wire::{Answer, Tag};
 use ff_core::store::Failure;
 
@@ -26,9 +29,20 @@ pub(super) struct Node {
     connect_timeout: Duration,
     response_timeout: Duration,
     current: Mutex<Option<Current>>,
-    /// Locked while connecting; the time and the reason of the latest failed try.
-    connecting: tokio::sync::Mutex<Option<(Instant, String)>>,
+    /// Locked while connecting.
+    connecting: tokio::sync::Mutex<Connecting>,
     next_number: AtomicU64,
+    trouble: Trouble,
+    /// The waits between connections that are replaced because the server is a replica.
+    replacing: Mutex<Backoff>,
+}
+
+/// The tries to connect.
+#[derive(Default)]
+struct Connecting {
+    /// The time and the reason of the latest failed try.
+    latest: Option<(Instant, Failure)>,
+    backoff: Backoff,
 }
 
 #[derive(Clone)]
@@ -69,15 +83,25 @@ impl Current {
         match reply {
             Ok(reply) => {
                 *self.silent_since() = None;
+                node.trouble.ends(&node.name, Missing::Answers);
                 Ok(reply)
             }
             Err(error) => {
                 node.replace(self.number);
+                if error.is_timeout() {
+                    node.trouble.begins(&node.name, Missing::Answers, NO_ANSWER);
+                }
                 Err(failure::broken(&error, &node.name))
             }
         }
     }
 }
+
+const NO_ANSWER: &str = "it does not answer";
+/// How long the error that a server sends to each new connection may take.
+const GREETING_WITHIN: Duration = Duration::from_millis(250);
+/// How much of it is read, in bytes.
+const MAX_GREETING: u64 = 512;
 
 /// The most calls in flight on one connection; further calls wait.
 const MAX_IN_FLIGHT: usize = 1_024;
@@ -90,8 +114,10 @@ impl Node {
             connect_timeout: target.connect_timeout,
             response_timeout: target.response_timeout,
             current: Mutex::new(None),
-            connecting: tokio::sync::Mutex::new(None),
+            connecting: tokio::sync::Mutex::default(),
             next_number: AtomicU64::new(0),
+            trouble: Trouble::new(target.is_open.clone()),
+            replacing: Mutex::default(),
         })
     }
 
@@ -99,8 +125,8 @@ impl Node {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the connection, or opens one. Concurrent callers share the outcome of one try. A
-    /// connection without replies is replaced.
+    /// Returns the connection, or opens one. Concurrent callers share the outcome of one try, and
+    /// so do those that call before the next try is due. A connection without replies is replaced.
     async fn connection(&self) -> Result<Current, Failure> {
         // The lock is not held in what follows.
         let current = self.current().clone();
@@ -111,12 +137,14 @@ impl Node {
             self.replace(current.number);
         }
         let asked = Instant::now();
-        let mut latest = self.connecting.lock().await;
+        let mut connecting = self.connecting.lock().await;
         if let Some(current) = self.current().clone() {
             return Ok(current);
         }
-        if let Some((_, problem)) = latest.as_ref().filter(|(at, _)| *at > asked) {
-            return Err(Failure::NotSent(problem.clone()));
+        if let Some((at, failure)) = &connecting.latest
+            && (*at > asked || !connecting.backoff.is_over())
+        {
+            return Err(failure.clone());
         }
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
@@ -129,15 +157,64 @@ impl Node {
                 let silent_since = Arc::default();
                 let current = Current { connection, number, closed, silent_since };
                 *self.current() = Some(current.clone());
+                *connecting = Connecting::default();
                 tracing::debug!(node = self.name, number, "connected");
                 Ok(current)
             }
             Err(error) => {
-                let problem = format!("cannot connect to {}: {error}", self.name);
-                *latest = Some((Instant::now(), problem.clone()));
-                Err(Failure::NotSent(problem))
+                let failure = self.not_connected(&error).await;
+                connecting.latest = Some((Instant::now(), failure.clone()));
+                connecting.backoff.failed();
+                Err(failure)
             }
         }
+    }
+
+    /// The failure for an error of connecting.
+    async fn not_connected(&self, error: &RedisError) -> Failure {
+        let asks = error.kind() == ErrorKind::AuthenticationFailed
+            || error.is_connection_dropped() && !error.is_connection_refusal();
+        let said = if asks { self.greeting().await } else { None };
+        let failure = failure::not_connected(error, said.as_deref(), &self.name);
+        let (Failure::NotSent(reason) | Failure::Refused(reason) | Failure::MaybeApplied(reason)) =
+            &failure;
+        let reason =
+            reason.rsplit_once(&format!("{}: ", self.name)).map_or(&**reason, |(_, why)| why);
+        self.trouble.begins(&self.name, Missing::Answers, reason);
+        failure
+    }
+
+    /// The error that the server sends to each new connection before it closes it, for example
+    /// because it has too many. The client library reports only that the connection was closed.
+    async fn greeting(&self) -> Option<String> {
+        let ConnectionAddr::Tcp(host, port) = self.client.get_connection_info().addr() else {
+            return None;
+        };
+        let reading = async {
+            let stream = TcpStream::connect((host.as_str(), *port)).await.ok()?;
+            let mut line = String::new();
+            BufReader::new(stream.take(MAX_GREETING)).read_line(&mut line).await.ok()?;
+            line.strip_prefix('-').map(|line| line.trim_end().to_owned())
+        };
+        tokio::time::timeout(GREETING_WITHIN, reading).await.ok().flatten()
+    }
+
+    /// Notes a reply to a call: an error about the state of the server, or that it serves again.
+    pub(super) fn replied(&self, error: Option<&ServerError>, only_reads: bool) {
+        let missing = if only_reads { Missing::Reads } else { Missing::Writes };
+        let Some(error) = error else {
+            if !only_reads {
+                self.replacing().succeeded();
+            }
+            return self.trouble.ends(&self.name, missing);
+        };
+        if let Some(words) = failure::in_words(error.code()) {
+            self.trouble.begins(&self.name, missing, &format!("{words} ({})", error.code()));
+        }
+    }
+
+    fn replacing(&self) -> MutexGuard<'_, Backoff> {
+        self.replacing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Drops a connection, unless another caller has already replaced it.
@@ -148,9 +225,14 @@ impl Node {
         }
     }
 
-    /// Drops the connection; the next call opens a new one.
+    /// Drops the connection; the next call opens a new one. If the server stays a replica, this
+    /// happens less and less often.
     pub(super) fn reconnect(&self) {
-        *self.current() = None;
+        let mut replacing = self.replacing();
+        if replacing.is_over() {
+            replacing.failed();
+            *self.current() = None;
+        }
     }
 
     /// Closes the connection because a reply on it does not fit its call. All calls in flight on it
@@ -191,10 +273,12 @@ impl Node {
                 if !only_reads {
                     self.confirm(&current, tag).await?;
                 }
+                self.replied(Some(&error), only_reads);
                 Ok(Err(error))
             }
             value => tag
                 .remove_from(answer(value))
+                .inspect(|_| self.replied(None, only_reads))
                 .map(Ok)
                 .map_err(|error| self.close_connection(Some(&current), &error.to_string())),
         }
@@ -249,7 +333,10 @@ impl Node {
     /// Sends a read-only command; an error reply of the server is a [`Failure`].
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, Failure> {
         match self.send(command).await? {
-            Value::ServerError(error) => Err(failure::classify(&error, &self.name, true).0),
+            Value::ServerError(error) => {
+                self.replied(Some(&error), true);
+                Err(failure::classify(&error, &self.name, true).0)
+            }
             value => Ok(value),
         }
     }
@@ -269,15 +356,27 @@ impl Node {
     pub(super) async fn subscriptions(&self) -> Result<redis::aio::PubSub, String> {
         let connecting = self.client.get_async_pubsub();
         match tokio::time::timeout(self.connect_timeout, connecting).await {
-            Ok(Ok(subscriptions)) => Ok(subscriptions),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the server does not answer".to_owned()),
+            Ok(Ok(subscriptions)) => {
+                self.trouble.ends(&self.name, Missing::Answers);
+                Ok(subscriptions)
+            }
+            Ok(Err(error)) => Err(self.not_connected(&error).await.to_string()),
+            Err(_) => {
+                self.trouble.begins(&self.name, Missing::Answers, NO_ANSWER);
+                Err(NO_ANSWER.to_owned())
+            }
         }
     }
 
     /// The connect error for a failure of this node.
     pub(super) fn unreachable(&self, failure: &Failure) -> ConnectError {
-        ConnectError::Unreachable { node: self.name.clone(), problem: failure.to_string() }
+        let node = self.name.clone();
+        match failure {
+            Failure::Refused(problem) if failure::is_access_refused(problem) => {
+                ConnectError::Unfit { node, problem: problem.clone() }
+            }
+            failure => ConnectError::Unreachable { node, problem: failure.to_string() },
+        }
     }
 }
 

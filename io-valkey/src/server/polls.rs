@@ -178,7 +178,10 @@ async fn poll_node(node: &Node, poll: &Poll, tag: Tag) -> Polled {
     let listeners = counted.map_or(0, |(_, listeners): (Vec<u8>, u64)| listeners);
     let mut replies = replies.into_iter();
     let at = match replies.next() {
-        Some(Value::ServerError(error)) => return Err(classify(&error, &node.name, true).0),
+        Some(Value::ServerError(error)) => {
+            node.replied(Some(&error), true);
+            return Err(classify(&error, &node.name, true).0);
+        }
         Some(time) => redis::from_redis_value::<(u64, u64)>(time).ok(),
         None => None,
     };
@@ -192,6 +195,7 @@ async fn poll_node(node: &Node, poll: &Poll, tag: Tag) -> Polled {
             Err(error) => Err(format!("{}: {error}", node.name)),
         },
     };
+    node.replied(None, true);
     Ok(NodeFirsts { at, firsts: replies.map(firsts).collect(), listeners })
 }
 

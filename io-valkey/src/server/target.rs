@@ -1,5 +1,7 @@
 //! The target of a connection: parses store URLs with credentials and options.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
@@ -18,7 +20,17 @@ pub struct Target {
     pub(super) connect_timeout: Duration,
     pub(super) response_timeout: Duration,
     pub(super) poll_grace: Duration,
+    pub(super) open_timeout: Duration,
     pub(super) library: crate::wire::Library,
+    /// Set once the store was opened.
+    pub(super) is_open: Arc<AtomicBool>,
+}
+
+impl ConnectError {
+    /// Returns whether connecting may succeed later without a change to the URL or the server.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
 }
 
 impl std::fmt::Debug for Target {
@@ -65,8 +77,11 @@ const FORMS: &str = "expected memory:, valkey://HOST:PORT or \
 const ENCODE: &str = "write `/`, `?`, `#` and `@` in a user or password in percent form: %2F, \
                       %3F, %23 and %40";
 
-const OPTIONS: &str = "the options are allow_eviction, connect_timeout_ms, response_timeout_ms and \
-                       poll_grace_ms";
+const OPTIONS: &str = "the options are allow_eviction, open_timeout_ms, connect_timeout_ms, \
+                       response_timeout_ms and poll_grace_ms";
+
+/// The default of `open_timeout_ms`.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The default of `connect_timeout_ms`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -83,7 +98,9 @@ impl Target {
     ///
     /// The scheme is `valkey` or `redis` for one server, with TLS `valkeys` or `rediss`; appended
     /// `-cluster` means a cluster, by one or more of its nodes. `allow_eviction=true` accepts a
-    /// server that may evict keys. `connect_timeout_ms` and `response_timeout_ms` are the longest
+    /// server that may evict keys. `open_timeout_ms`, by default 10,000, is the time for which
+    /// opening the store is tried again while the server cannot be reached; [`ValkeyBackend::open`]
+    /// itself tries once. `connect_timeout_ms` and `response_timeout_ms` are the longest
     /// waits for a connection and for a reply, at least 1 and by default 5,000. A search for work
     /// asks all nodes of a cluster. Once one has answered, it waits for the others for
     /// `poll_grace_ms`, by default 250.
@@ -123,7 +140,9 @@ impl Target {
             connect_timeout: CONNECT_TIMEOUT,
             response_timeout: RESPONSE_TIMEOUT,
             poll_grace: POLL_GRACE,
+            open_timeout: OPEN_TIMEOUT,
             library: crate::wire::Library::default(),
+            is_open: Arc::default(),
         };
         for host in hosts.split(',') {
             let info = format!("{single}://{user}{host}/{database}").into_connection_info();
@@ -133,6 +152,29 @@ impl Target {
             target.set(option).map_err(invalid)?;
         }
         Ok(target)
+    }
+
+    /// Returns the URL without its user and password.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns how long a program tries to open the store again while it cannot be reached.
+    pub const fn open_timeout(&self) -> Duration {
+        self.open_timeout
+    }
+
+    /// Sets the user and password for all nodes; without a user, those of the default user.
+    #[must_use]
+    pub fn with_credentials(mut self, user: Option<&str>, password: &str) -> Self {
+        for seed in &mut self.seeds {
+            let mut settings = seed.redis_settings().clone().set_password(password);
+            if let Some(user) = user {
+                settings = settings.set_username(user);
+            }
+            *seed = seed.clone().set_redis_settings(settings);
+        }
+        self
     }
 
     /// Replaces the function library that is loaded into the servers, for tests of the library.
@@ -155,6 +197,7 @@ impl Target {
                     return Err(format!("{name} is `{}`: it must be true or false", shown(value)));
                 }
             },
+            "open_timeout_ms" => self.open_timeout = duration()?,
             "connect_timeout_ms" => self.connect_timeout = duration()?,
             "response_timeout_ms" => self.response_timeout = duration()?,
             "poll_grace_ms" => self.poll_grace = duration()?,

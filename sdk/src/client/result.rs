@@ -1,5 +1,7 @@
 //! The end of an execution, and its history.
 
+use std::sync::Arc;
+
 use ff_core::execution::{AttemptSummary, Event, Outcome};
 use ff_core::id::LeaseEpoch;
 use ff_core::store::Bytes;
@@ -21,21 +23,55 @@ pub struct ExecutionResult {
 }
 
 impl ExecutionResult {
-    /// The bytes of the result.
+    /// The bytes of the result; `None` also when the execution did not succeed.
     pub fn bytes(&self) -> Option<&[u8]> {
         self.result.as_deref()
     }
 
-    /// Parses the result as JSON; no result is parsed as `null`.
+    /// Returns the result of an execution that succeeded; `None` if its worker gave none.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Config`] when the result is not JSON of this type.
+    /// [`SdkError::ExecutionFailed`] when the execution failed, was cancelled or expired.
+    pub fn into_result(self) -> Result<Option<Bytes>, SdkError> {
+        self.check()?;
+        Ok(self.result)
+    }
+
+    /// Parses the result of an execution that succeeded as JSON. If its worker gave no result, only
+    /// types that JSON's `null` stands for can be parsed, such as `()` and `Option`.
+    ///
+    /// ```
+    /// # use ff_sdk::{Client, ExecutionId, SdkError};
+    /// # async fn run(client: Client, id: ExecutionId) -> Result<(), SdkError> {
+    /// match client.result(&id).await?.json::<u64>() {
+    ///     Ok(sum) => println!("the sum is {sum}"),
+    ///     Err(SdkError::ExecutionFailed { outcome }) => println!("no sum: {outcome}"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SdkError::ExecutionFailed`] when the execution failed, was cancelled or expired.
+    /// - [`SdkError::Decode`] when the result is not JSON of this type, or is missing.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, SdkError> {
-        serde_json::from_slice(self.bytes().unwrap_or(b"null")).map_err(|error| {
-            let message = format!("cannot be parsed as JSON: {error}");
-            SdkError::config("execution result", "result", message)
-        })
+        self.check()?;
+        let what = match self.result {
+            Some(_) => "the result of the execution",
+            None => "the missing result of the execution",
+        };
+        serde_json::from_slice(self.bytes().unwrap_or(b"null"))
+            .map_err(|error| SdkError::Decode { what, source: Arc::new(error) })
+    }
+
+    fn check(&self) -> Result<(), SdkError> {
+        match &self.outcome {
+            Outcome::Success => Ok(()),
+            outcome => Err(SdkError::ExecutionFailed { outcome: outcome.clone() }),
+        }
     }
 
     /// Returns whether the execution completed.

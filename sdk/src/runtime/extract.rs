@@ -17,13 +17,26 @@ use serde::de::DeserializeOwned;
 use crate::error::SdkError;
 use crate::task::ClaimedTask;
 
-use super::outcome::HandlerError;
+use super::failure::HandlerError;
 
-/// The values that handlers share, by type.
+/// The values that the handlers of a runtime share, by type. They are passed to
+/// [`WorkerRuntime::state`](crate::WorkerRuntime::state).
 #[derive(Clone, Default)]
-pub(super) struct States(BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>);
+pub struct SharedState(BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>);
 
-impl States {
+impl std::fmt::Debug for SharedState {
+    /// Shows the number of values.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedState").field("values", &self.0.len()).finish()
+    }
+}
+
+impl SharedState {
+    /// Returns whether there is a value of this type.
+    pub fn contains<T: Send + Sync + 'static>(&self) -> bool {
+        self.0.contains_key(&TypeId::of::<T>())
+    }
+
     pub(super) fn insert<T: Send + Sync + 'static>(&mut self, state: Arc<T>) {
         self.0.insert(TypeId::of::<T>(), state);
     }
@@ -52,7 +65,7 @@ impl States {
 #[derive(Clone)]
 pub struct TaskContext {
     pub(super) task: Arc<ClaimedTask>,
-    pub(super) states: Arc<States>,
+    pub(super) states: Arc<SharedState>,
     pub(super) resumption: Option<Arc<Resumption>>,
     pub(super) signals: Arc<[ReceivedSignal]>,
 }
@@ -196,7 +209,8 @@ impl TaskContext {
     }
 }
 
-/// A type that can be an argument of a handler. Implement it to add your own.
+/// A type that can be an argument of a handler: [`Payload`], [`RawPayload`], [`Signals`],
+/// [`State`] or [`TaskContext`]. Implement it to add your own.
 ///
 /// ```
 /// use ff_sdk::{FromTask, HandlerError, TaskContext};
@@ -217,6 +231,11 @@ impl TaskContext {
 /// }
 /// # let _ = |runtime: ff_sdk::WorkerRuntime| runtime.handle("greet", greet);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument of a handler",
+    label = "not an argument that can be extracted from a task",
+    note = "wrap the payload in `Payload<{Self}>`, and shared state in `State<{Self}>`"
+)]
 pub trait FromTask: Sized {
     /// Extracts the argument from the task.
     ///
@@ -224,6 +243,14 @@ pub trait FromTask: Sized {
     ///
     /// A [`HandlerError`] fails the attempt before the handler is called.
     fn from_task(context: &TaskContext) -> Result<Self, HandlerError>;
+
+    /// Returns the name of a type of shared state that the argument needs and that is missing. A
+    /// runtime with a handler that has such an argument does not start. An argument that extracts a
+    /// [`State`] itself returns `State::<T>::missing_state(shared)`. Default: `None`.
+    fn missing_state(shared: &SharedState) -> Option<&'static str> {
+        let _ = shared;
+        None
+    }
 }
 
 impl FromTask for TaskContext {
@@ -280,8 +307,9 @@ impl<T: DeserializeOwned> FromTask for Payload<T> {
     fn from_task(context: &TaskContext) -> Result<Self, HandlerError> {
         let bytes = context.task.input_payload().unwrap_or(b"null");
         serde_json::from_slice(bytes).map(Self).map_err(|error| {
-            let reason = format!("cannot parse the payload as JSON: {error}");
-            HandlerError::new("invalid_payload", reason).permanent()
+            let what = if context.task.input_payload().is_some() { "the" } else { "the missing" };
+            let reason = format!("cannot parse {what} payload as JSON: {error}");
+            HandlerError::permanent(reason).with_category("invalid_payload")
         })
     }
 }
@@ -300,7 +328,7 @@ impl FromTask for RawPayload {
 }
 
 /// A value that was passed to [`WorkerRuntime::state`](crate::WorkerRuntime::state). It derefs to
-/// the value. A type without a value fails the attempt with category `missing_state`.
+/// the value. A runtime without a value that one of its handlers needs does not start.
 ///
 /// ```
 /// use ff_sdk::{Payload, State};
@@ -339,5 +367,9 @@ impl<T: Send + Sync + 'static> FromTask for State<T> {
             let reason = format!("no state of type {wanted}: pass one to WorkerRuntime::state");
             HandlerError::new("missing_state", reason)
         })
+    }
+
+    fn missing_state(shared: &SharedState) -> Option<&'static str> {
+        (!shared.contains::<T>()).then(std::any::type_name::<T>)
     }
 }

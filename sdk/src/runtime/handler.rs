@@ -1,37 +1,57 @@
 //! Handlers: `async` functions of up to four arguments that can be extracted from a task.
 
+use std::marker::PhantomData;
+use std::time::Duration;
+
 use ff_core::backend::BoxFuture;
 
-use super::extract::{FromTask, TaskContext};
+use super::extract::{FromTask, SharedState, TaskContext};
+use super::failure::HandlerError;
 use super::outcome::{IntoTaskOutcome, TaskOutcome};
 
-/// An `async` function that runs tasks of one kind. It is implemented for functions and closures
-/// with up to four arguments that implement [`FromTask`], and with a return type that implements
-/// [`IntoTaskOutcome`]. Register one with [`WorkerRuntime::handle`](crate::WorkerRuntime::handle).
+/// An `async` function of up to four arguments. Functions and closures implement it;
+/// [`WorkerRuntime::handle`](crate::WorkerRuntime::handle) registers one whose arguments implement
+/// [`FromTask`], and whose future is [`Send`] and returns a type that implements
+/// [`IntoTaskOutcome`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    label = "expected an `async fn`, or a closure that returns a future",
+    note = "a handler has at most four arguments, captures only values that are \
+            `Send + Sync + 'static`, and can be called many times: it must not move a captured \
+            value into its future, but a clone of it"
+)]
 pub trait Handler<Args>: Send + Sync + 'static {
-    /// Runs a task.
-    fn call(&self, context: TaskContext) -> BoxFuture<'static, TaskOutcome>;
+    /// The future that it returns.
+    type Future;
+
+    /// Calls the function.
+    fn call(&self, arguments: Args) -> Self::Future;
 }
 
 macro_rules! handler {
     ($($argument:ident),*) => {
-        #[allow(non_snake_case, unused_variables)] // Type names serve as variables.
+        #[allow(non_snake_case)] // Type names serve as variables.
         impl<F, Fut, $($argument),*> Handler<($($argument,)*)> for F
         where
             F: Fn($($argument),*) -> Fut + Send + Sync + 'static,
-            Fut: Future + Send + 'static,
-            Fut::Output: IntoTaskOutcome,
-            $($argument: FromTask + Send + 'static,)*
         {
-            fn call(&self, context: TaskContext) -> BoxFuture<'static, TaskOutcome> {
-                $(let $argument = match $argument::from_task(&context) {
-                    Ok(argument) => argument,
-                    Err(error) => {
-                        return Box::pin(std::future::ready(TaskOutcome::Fail(error)));
-                    }
-                };)*
-                let work = self($($argument),*);
-                Box::pin(async move { work.await.into_task_outcome() })
+            type Future = Fut;
+
+            fn call(&self, arguments: ($($argument,)*)) -> Fut {
+                let ($($argument,)*) = arguments;
+                self($($argument),*)
+            }
+        }
+
+        impl<$($argument: FromTask),*> FromTask for ($($argument,)*) {
+            #[allow(unused_variables)] // Without arguments.
+            fn from_task(context: &TaskContext) -> Result<Self, HandlerError> {
+                Ok(($($argument::from_task(context)?,)*))
+            }
+
+            #[allow(unused_variables)] // Without arguments.
+            fn missing_state(shared: &SharedState) -> Option<&'static str> {
+                None$(.or_else(|| $argument::missing_state(shared)))*
             }
         }
     };
@@ -43,10 +63,76 @@ handler!(A1, A2);
 handler!(A1, A2, A3);
 handler!(A1, A2, A3, A4);
 
-/// A handler of any argument types.
-pub(super) type AnyHandler =
-    Box<dyn Fn(TaskContext) -> BoxFuture<'static, TaskOutcome> + Send + Sync>;
+/// The options of a handler, for [`WorkerRuntime::handle_with`](crate::WorkerRuntime::handle_with).
+///
+/// ```
+/// use std::time::Duration;
+/// use ff_sdk::HandlerOptions;
+///
+/// let options = HandlerOptions::default().timeout(Duration::from_secs(30));
+/// # let _ = |runtime: ff_sdk::WorkerRuntime| runtime.handle_with("mail", || async {}, options);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HandlerOptions {
+    pub(super) timeout: Option<Duration>,
+}
 
-pub(super) fn any<Args>(handler: impl Handler<Args>) -> AnyHandler {
-    Box::new(move |context| handler.call(context))
+impl HandlerOptions {
+    /// Limits the time of each call of the handler. When it is over, the handler's future is
+    /// dropped and the attempt fails with category `handler_timeout`, which the retry policy decides
+    /// by. A handler that blocks its thread cannot be interrupted. Default: no limit.
+    ///
+    /// Unlike
+    /// [`Submission::attempt_timeout`](crate::Submission::attempt_timeout), which the engine applies
+    /// to the whole attempt, this is a setting of the worker.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+/// A handler of any argument types.
+pub(super) trait AnyHandler: Send + Sync {
+    fn call(&self, context: &TaskContext) -> BoxFuture<'static, TaskOutcome>;
+
+    fn missing_state(&self, shared: &SharedState) -> Option<&'static str>;
+}
+
+struct Typed<H, Args>(H, PhantomData<fn(Args)>);
+
+impl<H, Args> AnyHandler for Typed<H, Args>
+where
+    Args: FromTask,
+    H: Handler<Args, Future: Future<Output: IntoTaskOutcome> + Send + 'static>,
+{
+    fn call(&self, context: &TaskContext) -> BoxFuture<'static, TaskOutcome> {
+        match Args::from_task(context) {
+            Ok(arguments) => {
+                let work = self.0.call(arguments);
+                Box::pin(async move { work.await.into_task_outcome() })
+            }
+            Err(error) => Box::pin(std::future::ready(TaskOutcome::Fail(error))),
+        }
+    }
+
+    fn missing_state(&self, shared: &SharedState) -> Option<&'static str> {
+        Args::missing_state(shared)
+    }
+}
+
+/// A handler with its options.
+pub(super) struct Registered {
+    pub(super) handler: Box<dyn AnyHandler>,
+    pub(super) options: HandlerOptions,
+}
+
+impl Registered {
+    pub(super) fn new<H, Args>(handler: H, options: HandlerOptions) -> Self
+    where
+        Args: FromTask + 'static,
+        H: Handler<Args, Future: Future<Output: IntoTaskOutcome> + Send + 'static>,
+    {
+        Self { handler: Box::new(Typed(handler, PhantomData)), options }
+    }
 }

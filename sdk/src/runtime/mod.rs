@@ -1,12 +1,20 @@
 //! The runtime: runs `async` handlers by kind, under leases.
 
 mod extract;
+mod failure;
+mod finish;
 mod handler;
 mod outcome;
+mod report;
 mod run;
+mod signal;
+mod testing;
 mod unwind;
 
-pub use extract::{FromTask, Payload, RawPayload, Signals, State, TaskContext};
-pub use handler::Handler;
-pub use outcome::{HandlerError, IntoTaskOutcome, Json, TaskOutcome};
-pub use run::{RuntimeReport, RuntimeReports, WorkerRuntime};
+pub use extract::{FromTask, Payload, RawPayload, SharedState, Signals, State, TaskContext};
+pub use failure::{BoxError, HandlerError};
+pub use handler::{Handler, HandlerOptions};
+pub use outcome::{IntoTaskOutcome, Json, TaskOutcome};
+pub use report::{RuntimeReport, RuntimeReports};
+pub use run::WorkerRuntime;
+pub use signal::{ShutdownSignal, shutdown_signal};

@@ -5,6 +5,8 @@ use serde::Serialize;
 
 use crate::suspension::Suspension;
 
+use super::failure::{BoxError, HandlerError};
+
 /// The outcome of a handler, which determines how the runtime finishes the task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -32,51 +34,6 @@ pub enum TaskOutcome {
     Suspend(Box<Suspension>),
 }
 
-/// The failure of a handler. Any other error converts to one of category `handler_error`.
-///
-/// ```
-/// use ff_sdk::{HandlerError, Payload};
-///
-/// async fn parse(Payload(text): Payload<String>) -> Result<String, HandlerError> {
-///     let number: u64 = text.parse()?; // Category `handler_error`; the retry policy decides.
-///     if number == 0 {
-///         return Err(HandlerError::new("bad_input", "zero is not allowed").permanent());
-///     }
-///     Ok(number.to_string())
-/// }
-/// # let _ = |runtime: ff_sdk::WorkerRuntime| runtime.handle("parse", parse);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HandlerError {
-    /// The category, by which the retry policy decides: 1 to 64 printable ASCII bytes without
-    /// space.
-    pub category: String,
-    /// The reason, for people.
-    pub reason: String,
-    /// Whether the execution fails without a retry.
-    pub permanent: bool,
-}
-
-impl HandlerError {
-    /// Creates a failure; the retry policy decides whether the execution is retried.
-    pub fn new(category: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { category: category.into(), reason: reason.into(), permanent: false }
-    }
-
-    /// Makes the failure permanent: the execution is not retried.
-    #[must_use]
-    pub fn permanent(mut self) -> Self {
-        self.permanent = true;
-        self
-    }
-}
-
-impl<E: std::error::Error> From<E> for HandlerError {
-    fn from(error: E) -> Self {
-        Self::new("handler_error", error.to_string())
-    }
-}
-
 /// A result that is serialized as JSON. A value that cannot be serialized fails the execution
 /// permanently with category `invalid_result`.
 #[derive(Clone, Debug)]
@@ -86,7 +43,18 @@ pub struct Json<T>(
 );
 
 /// A return type of handlers: `()`, bytes, text, [`Json`], [`Suspension`], [`TaskOutcome`], or a
-/// `Result` of one of them.
+/// `Result` of one of them and any error.
+///
+/// The error fails the attempt: with its own category if it is a [`HandlerError`] or has one among
+/// its sources, otherwise with category `handler_error`, which the retry policy decides by. Any
+/// error that converts to a [`BoxError`] will do: types that implement [`std::error::Error`],
+/// `BoxError` itself, text, and the errors of `anyhow` and `eyre`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the outcome of a handler",
+    label = "not an outcome of a task",
+    note = "wrap a value in `Json`, or in `Ok(Json(..))`, to complete the execution with it",
+    note = "the error of a `Result` must convert to `Box<dyn Error + Send + Sync>`"
+)]
 pub trait IntoTaskOutcome {
     /// Converts the value into the outcome of the task.
     fn into_task_outcome(self) -> TaskOutcome;
@@ -128,17 +96,17 @@ impl<T: Serialize> IntoTaskOutcome for Json<T> {
             Ok(result) => TaskOutcome::Complete(Some(result)),
             Err(error) => {
                 let reason = format!("cannot serialize the result as JSON: {error}");
-                TaskOutcome::Fail(HandlerError::new("invalid_result", reason).permanent())
+                TaskOutcome::Fail(HandlerError::permanent(reason).with_category("invalid_result"))
             }
         }
     }
 }
 
-impl<T: IntoTaskOutcome, E: Into<HandlerError>> IntoTaskOutcome for Result<T, E> {
+impl<T: IntoTaskOutcome, E: Into<BoxError>> IntoTaskOutcome for Result<T, E> {
     fn into_task_outcome(self) -> TaskOutcome {
         match self {
             Ok(value) => value.into_task_outcome(),
-            Err(error) => TaskOutcome::Fail(error.into()),
+            Err(error) => TaskOutcome::Fail(HandlerError::from(error.into())),
         }
     }
 }

@@ -2,15 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ff_core::error::{EngineError, Rejection};
-use ff_core::execution::{
-    DEFAULT_PAYLOAD_LIMIT, FailOutcome, ResumedBy, Resumption, SuspendOutcome,
-};
-use ff_core::id::{ExecutionKind, FailureCategory};
-use tokio::sync::watch;
+use ff_core::id::ExecutionKind;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -19,10 +15,13 @@ use crate::error::SdkError;
 use crate::task::ClaimedTask;
 use crate::worker::FlowFabricWorker;
 
-use super::extract::{States, TaskContext};
-use super::handler::{AnyHandler, Handler, any};
-use super::outcome::{HandlerError, TaskOutcome};
-use super::unwind::CatchUnwind;
+use super::extract::{FromTask, SharedState, TaskContext};
+use super::failure::HandlerError;
+use super::finish::{Ended, finish, panicked};
+use super::handler::{Handler, HandlerOptions, Registered};
+use super::outcome::{IntoTaskOutcome, TaskOutcome};
+use super::report::{Counters, Running, RuntimeReports};
+use super::unwind::{CatchUnwind, catch};
 
 /// Runs `async` handlers by kind, as many at the same time as the worker has slots (`docs/spec.md`,
 /// 11).
@@ -49,16 +48,18 @@ use super::unwind::CatchUnwind;
 ///
 /// let id = client.submit(Submission::new("add").json(&(2, 3))?).await?.id();
 /// let sum = runtime.run_until(async { client.result(&id).await }).await?;
-/// assert_eq!(sum?.bytes(), Some(&b"5"[..]));
+/// assert_eq!(sum?.json::<u64>()?, 5);
 /// # Ok(())
 /// # }
 /// ```
 pub struct WorkerRuntime {
     worker: FlowFabricWorker,
-    handlers: BTreeMap<String, AnyHandler>,
-    states: States,
+    handlers: BTreeMap<String, Registered>,
+    states: SharedState,
     shutdown_deadline: Duration,
     report: Arc<Counters>,
+    /// Notified when no handler runs and there is no work.
+    pub(super) idle: Arc<Notify>,
 }
 
 impl std::fmt::Debug for WorkerRuntime {
@@ -69,62 +70,13 @@ impl std::fmt::Debug for WorkerRuntime {
     }
 }
 
-/// A handle to the counters of a runtime, also while it runs. Cloning is cheap.
-#[derive(Clone)]
-pub struct RuntimeReports(Arc<Counters>);
-
-#[derive(Default)]
-struct Counters {
-    completed: AtomicU64,
-    failed: AtomicU64,
-    cancelled: AtomicU64,
-    retried: AtomicU64,
-    lost: AtomicU64,
-    given_back: AtomicU64,
-    suspended: AtomicU64,
-    running: AtomicU64,
-}
-
-/// A handler that runs, for the counters.
-struct Running<'c>(&'c AtomicU64);
-
-impl<'c> Running<'c> {
-    fn new(counters: &'c Counters) -> Self {
-        counters.running.fetch_add(1, Ordering::Relaxed);
-        Self(&counters.running)
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The counters of a runtime.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RuntimeReport {
-    /// Executions that it completed.
-    pub completed: u64,
-    /// Executions that failed permanently.
-    pub failed: u64,
-    /// Executions that their handler cancelled.
-    pub cancelled: u64,
-    /// Attempts that failed and are retried.
-    pub retried: u64,
-    /// Tasks whose lease was lost, or whose finishing call failed.
-    pub lost: u64,
-    /// Tasks that were released: delayed, waiting for children, or at shutdown.
-    pub given_back: u64,
-    /// Tasks that were suspended.
-    pub suspended: u64,
-    /// Handlers that run at present.
-    pub running: u64,
-}
-
 /// The default of [`WorkerRuntime::shutdown_deadline`].
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The part of the shutdown deadline in which the leases of unfinished tasks are released.
+const RELEASE_SHARE: u32 = 5;
+/// The longest time for this.
+const MAX_RELEASE: Duration = Duration::from_secs(2);
 
 /// The pause after a failed claim.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -135,16 +87,40 @@ impl WorkerRuntime {
         Self {
             worker,
             handlers: BTreeMap::new(),
-            states: States::default(),
+            states: SharedState::default(),
             shutdown_deadline: SHUTDOWN_DEADLINE,
             report: Arc::default(),
+            idle: Arc::default(),
         }
     }
 
     /// Registers the handler of a kind; a later one replaces an earlier one.
     #[must_use]
-    pub fn handle<Args>(mut self, kind: impl Into<String>, handler: impl Handler<Args>) -> Self {
-        self.handlers.insert(kind.into(), any(handler));
+    pub fn handle<H, Args>(self, kind: impl Into<String>, handler: H) -> Self
+    where
+        Args: FromTask + 'static,
+        H: Handler<Args, Future: Future<Output: IntoTaskOutcome> + Send + 'static>,
+    {
+        self.handle_with(kind, handler, HandlerOptions::default())
+    }
+
+    /// Registers the handler of a kind with options, such as a timeout.
+    ///
+    /// There is no limit per kind on the handlers that run at the same time: a claim takes work of
+    /// all kinds. To limit a kind, give it a separate worker and runtime; workers of a process on
+    /// the same backend share its connection.
+    #[must_use]
+    pub fn handle_with<H, Args>(
+        mut self,
+        kind: impl Into<String>,
+        handler: H,
+        options: HandlerOptions,
+    ) -> Self
+    where
+        Args: FromTask + 'static,
+        H: Handler<Args, Future: Future<Output: IntoTaskOutcome> + Send + 'static>,
+    {
+        self.handlers.insert(kind.into(), Registered::new(handler, options));
         self
     }
 
@@ -156,9 +132,10 @@ impl WorkerRuntime {
         self
     }
 
-    /// Sets how long a graceful shutdown waits for running handlers. Handlers that take longer are
-    /// dropped and their executions released, so that other workers continue them immediately.
-    /// Default: 10 s.
+    /// Sets how long a graceful shutdown may take. It waits for running handlers, but not during the
+    /// last fifth of this time, at most 2 s. Then it drops the handlers that still run and releases
+    /// their executions, so that other workers continue them immediately. What a store that does
+    /// not answer leaves unfinished at the deadline is given up: those leases expire. Default: 10 s.
     #[must_use]
     pub const fn shutdown_deadline(mut self, deadline: Duration) -> Self {
         self.shutdown_deadline = deadline;
@@ -175,26 +152,36 @@ impl WorkerRuntime {
     /// [shutdown deadline](WorkerRuntime::shutdown_deadline). Returns the output of `shutdown`.
     ///
     /// When the store does not answer, it tries again every second.
-    /// `run_until(tokio::signal::ctrl_c())` runs until Ctrl-C.
+    /// `run_until(shutdown_signal())` runs until SIGTERM or Ctrl-C
+    /// ([`shutdown_signal`](crate::shutdown_signal)).
     ///
     /// # Errors
     ///
-    /// [`SdkError`] when claiming fails with an error that is not retryable, such as `NewerFormat`
-    /// (see [`FlowFabricWorker::claim_next`]). The runtime first waits for the running handlers,
-    /// whose leases it still renews.
+    /// - [`SdkError::MissingState`] when a handler needs shared state that was not passed to
+    ///   [`state`](Self::state); nothing was claimed.
+    /// - Any other when claiming fails with an error that is not retryable, such as `NewerFormat`
+    ///   (see [`FlowFabricWorker::claim_next`]). The runtime first waits for the running handlers,
+    ///   whose leases it still renews.
     ///
     /// # Cancel safety
     ///
     /// Not cancel safe: running handlers are dropped, and their leases expire.
     pub async fn run_until<T>(self, shutdown: impl Future<Output = T>) -> Result<T, SdkError> {
-        let Self { worker, handlers, states, shutdown_deadline, report } = self;
+        let Self { worker, handlers, states, shutdown_deadline, report, idle } = self;
+        for (kind, registered) in &handlers {
+            if let Some(state) = registered.handler.missing_state(&states) {
+                return Err(SdkError::MissingState { kind: kind.clone(), state });
+            }
+        }
         // A name that is not a kind is never submitted.
         worker.serve_only(handlers.keys().filter_map(|name| ExecutionKind::try_new(name).ok()));
         let (drain, draining) = watch::channel(false);
         let (stop, stopped) = watch::channel(false);
         let states = Arc::new(states);
-        let shared = Arc::new(Shared { handlers, states, report, draining, stopped });
+        let shared = Arc::new(Shared { handlers, states, report, idle, draining, stopped });
         let mut running = JoinSet::new();
+        let releasing = (shutdown_deadline / RELEASE_SHARE).min(MAX_RELEASE);
+        let handling = shutdown_deadline.saturating_sub(releasing);
         let left;
         let value = {
             let claiming = claim_and_run(&worker, &shared, &mut running);
@@ -209,49 +196,36 @@ impl WorkerRuntime {
             };
             drain.send_replace(true);
             let began = Instant::now();
-            if let Ok(Some(error)) = tokio::time::timeout(shutdown_deadline, claiming).await {
+            if let Ok(Some(error)) = tokio::time::timeout(handling, claiming).await {
                 tracing::warn!(%error, "the last claim failed");
             }
-            left = shutdown_deadline.saturating_sub(began.elapsed());
+            left = handling.saturating_sub(began.elapsed());
             value
         };
-        let drained = async { while running.join_next().await.is_some() {} };
-        if tokio::time::timeout(left, drained).await.is_err() {
+        if !all_end(&mut running, left).await {
             // The remaining tasks release their leases themselves.
             stop.send_replace(true);
-            while running.join_next().await.is_some() {}
+            if !all_end(&mut running, releasing).await {
+                let tasks = running.len();
+                tracing::warn!(tasks, "the store did not answer in time; these leases expire");
+                shared.report.lost.fetch_add(tasks as u64, Ordering::Relaxed);
+            }
         }
         Ok(value)
     }
 }
 
-impl RuntimeReports {
-    /// Returns the present values of the counters.
-    pub fn report(&self) -> RuntimeReport {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        RuntimeReport {
-            completed: read(&self.0.completed),
-            failed: read(&self.0.failed),
-            cancelled: read(&self.0.cancelled),
-            retried: read(&self.0.retried),
-            lost: read(&self.0.lost),
-            given_back: read(&self.0.given_back),
-            suspended: read(&self.0.suspended),
-            running: read(&self.0.running),
-        }
-    }
-}
-
-impl std::fmt::Debug for RuntimeReports {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.report().fmt(f)
-    }
+/// Waits until all tasks have ended. Returns `false` if they need longer than this time.
+async fn all_end(running: &mut JoinSet<()>, within: Duration) -> bool {
+    let ended = async { while running.join_next().await.is_some() {} };
+    tokio::time::timeout(within, ended).await.is_ok()
 }
 
 struct Shared {
-    handlers: BTreeMap<String, AnyHandler>,
-    states: Arc<States>,
+    handlers: BTreeMap<String, Registered>,
+    states: Arc<SharedState>,
     report: Arc<Counters>,
+    idle: Arc<Notify>,
     /// Whether claiming has to stop.
     draining: watch::Receiver<bool>,
     /// Whether running handlers have to be dropped and their leases released.
@@ -281,7 +255,12 @@ async fn claim_and_run(
         }
         let pause = async {
             match claimed {
-                Some(Ok(tasks)) if tasks.is_empty() => worker.wait_for_work().await,
+                Some(Ok(tasks)) if tasks.is_empty() => {
+                    if running.is_empty() {
+                        shared.idle.notify_one();
+                    }
+                    worker.wait_for_work().await;
+                }
                 Some(Ok(tasks)) => {
                     for task in tasks {
                         let span = span_of(&task);
@@ -292,7 +271,8 @@ async fn claim_and_run(
                 None if running.is_empty() => tokio::time::sleep(PAUSE).await,
                 None => drop(tokio::time::timeout(PAUSE, running.join_next()).await),
                 Some(Err(error)) if error.is_retryable() => {
-                    tracing::warn!(%error, "cannot claim executions; trying again in a second");
+                    // The backend reports a store that does not answer.
+                    tracing::debug!(%error, "cannot claim executions; trying again");
                     tokio::time::sleep(PAUSE).await;
                 }
                 Some(Err(error)) => {
@@ -326,13 +306,6 @@ fn span_of(task: &ClaimedTask) -> tracing::Span {
     )
 }
 
-/// How a handler's run ended.
-enum Ended {
-    Returned(TaskOutcome),
-    LeaseLost,
-    Stopped,
-}
-
 async fn run_task(shared: Arc<Shared>, task: ClaimedTask) {
     let task = Arc::new(task);
     let mut resumption = task.resumption().cloned();
@@ -364,14 +337,15 @@ async fn run_task(shared: Arc<Shared>, task: ClaimedTask) {
 async fn run_handler(shared: &Shared, context: TaskContext) -> Ended {
     let watch = context.task.lease_watch();
     let _running = Running::new(&shared.report);
-    let Some(handler) = shared.handlers.get(context.execution_kind().as_str()) else {
+    let Some(registered) = shared.handlers.get(context.execution_kind().as_str()) else {
         // The runtime claims no such execution.
         return Ended::Stopped;
     };
     let mut stopped = shared.stopped.clone();
-    let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handler(context)));
-    let Ok(work) = called else {
-        return Ended::Returned(panicked("before its first await"));
+    let timeout = registered.options.timeout;
+    let work = match catch(|| registered.handler.call(&context)) {
+        Ok(work) => work,
+        Err(message) => return Ended::Returned(panicked(&message)),
     };
     tokio::select! {
         biased;
@@ -380,107 +354,16 @@ async fn run_handler(shared: &Shared, context: TaskContext) -> Ended {
             Ok(outcome) => outcome,
             Err(message) => panicked(&message),
         }),
+        late = over(timeout) => Ended::Returned(late),
         _ = stopped.wait_for(|stopped| *stopped) => Ended::Stopped,
     }
 }
 
-fn panicked(message: &str) -> TaskOutcome {
-    TaskOutcome::Fail(HandlerError::new(
-        "handler_panic",
-        format!("the handler panicked: {message}"),
-    ))
-}
-
-/// Makes the finishing call for a handler's end. Returns a resumption when the handler has to be
-/// called again, since the condition of its suspension was satisfied already.
-async fn finish(report: &Counters, task: &ClaimedTask, ended: Ended) -> Option<Resumption> {
-    let execution = task.execution_id();
-    let finished = match ended {
-        Ended::LeaseLost => {
-            report.lost.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        // The next worker continues the same attempt, with the same signals.
-        Ended::Stopped => task.end_give_back().await.map(|()| &report.given_back),
-        Ended::Returned(outcome) => match outcome {
-            TaskOutcome::Complete(Some(result)) if result.len() > DEFAULT_PAYLOAD_LIMIT => {
-                fail(report, task, too_large(result.len())).await
-            }
-            TaskOutcome::Complete(result) => {
-                task.end_complete(result).await.map(|()| &report.completed)
-            }
-            TaskOutcome::Fail(error) => fail(report, task, error).await,
-            TaskOutcome::Delay(until) => task.end_delay(until).await.map(|()| &report.given_back),
-            TaskOutcome::WaitForChildren => {
-                task.end_wait_for_children().await.map(|()| &report.given_back)
-            }
-            TaskOutcome::Suspend(suspension) => match task.end_suspend(*suspension).await {
-                Ok(SuspendOutcome::AlreadySatisfied { suspension_id, signals }) => {
-                    return Some(Resumption { suspension_id, by: ResumedBy::Signals, signals });
-                }
-                Ok(SuspendOutcome::Suspended { .. }) => Ok(&report.suspended),
-                Err(error) => refused(report, task, error).await,
-            },
-            TaskOutcome::Cancel(reason) => {
-                task.end_cancel(reason).await.map(|()| &report.cancelled)
-            }
-        },
-    };
-    // The work has ended, whatever the result: a lease that could not be released expires, even if
-    // the handler left a clone of its context behind.
-    task.stop_renewing();
-    match finished {
-        Ok(counter) => counter.fetch_add(1, Ordering::Relaxed),
-        Err(error) => {
-            tracing::warn!(%execution, %error, "cannot finish the task");
-            report.lost.fetch_add(1, Ordering::Relaxed)
-        }
-    };
-    None
-}
-
-/// Fails the attempt of a refused suspension: permanently if the suspension is invalid; with a
-/// retry if its waitpoint has closed meanwhile, since another attempt may succeed.
-async fn refused<'r>(
-    report: &'r Counters,
-    task: &ClaimedTask,
-    error: SdkError,
-) -> Result<&'r AtomicU64, SdkError> {
-    match error.engine() {
-        Some(EngineError::Validation { detail, .. }) => {
-            let invalid = HandlerError::new("invalid_suspension", detail.clone());
-            fail(report, task, invalid.permanent()).await
-        }
-        Some(EngineError::State(rejection @ Rejection::WaitpointClosed)) => {
-            let closed = HandlerError::new("waitpoint_closed", rejection.to_string());
-            fail(report, task, closed).await
-        }
-        _ => Err(error),
-    }
-}
-
-/// The error of a result that the store would refuse at every attempt.
-fn too_large(bytes: usize) -> HandlerError {
-    let reason = format!("the result has {bytes} bytes, over the limit of {DEFAULT_PAYLOAD_LIMIT}");
-    HandlerError::new("invalid_result", reason).permanent()
-}
-
-/// Fails the attempt. An invalid category is replaced, since the store would refuse the call.
-async fn fail<'r>(
-    report: &'r Counters,
-    task: &ClaimedTask,
-    error: HandlerError,
-) -> Result<&'r AtomicU64, SdkError> {
-    let HandlerError { category, reason, permanent } = error;
-    let (category, reason) = match FailureCategory::try_new(&category) {
-        Ok(category) => (category, reason),
-        Err(invalid) => {
-            let category = FailureCategory::try_new("handler_error").expect("a valid category");
-            (category, format!("{reason} ({invalid})"))
-        }
-    };
-    Ok(match task.end_fail(reason, category, permanent).await? {
-        FailOutcome::RetryScheduled { .. } => &report.retried,
-        FailOutcome::TerminalFailed => &report.failed,
-    })
+/// Waits for the end of a handler's timeout, and returns the failure of its attempt.
+async fn over(timeout: Option<Duration>) -> TaskOutcome {
+    let Some(timeout) = timeout else { return std::future::pending().await };
+    tokio::time::sleep(timeout).await;
+    tracing::warn!(?timeout, "handler timed out; failing the attempt");
+    let reason = format!("the handler took longer than {timeout:?}");
+    TaskOutcome::Fail(HandlerError::new("handler_timeout", reason))
 }

@@ -114,13 +114,15 @@ pub fn check_answer(
 }
 
 /// A caller that receives the error "may be applied" has missed a reply, or its requests were sent
-/// twice. Records keep no trace of grants and leases that are over, nor of removed secrets, so a
-/// request for one may get this answer when the record has changed since.
+/// twice. Records keep no trace of grants and leases that are over, nor of removed secrets, and of
+/// suspensions only the latest, so a request for one may get this answer when the record has changed
+/// since.
 pub fn check_doubt(model: &Model, caller: &Caller, error: &EngineError) -> Result<(), Broken> {
     let got_replies = !caller.resent && !caller.failed;
     let kind = caller.command.as_ref().map(|command| command.spec().identity);
-    let is_forgotten =
-        caller.rotates.is_some() || matches!(kind, Some(IdentityKind::Grant | IdentityKind::Lease));
+    let is_forgotten = caller.rotates.is_some()
+        || matches!(kind, Some(IdentityKind::Grant | IdentityKind::Lease))
+        || caller.command.as_ref().is_some_and(|command| is_overwritten(model, command));
     if error.may_be_applied() && model.watched.contains(Invariant::Identity) {
         let (carries, doubts) = (caller.carries, !got_replies || is_forgotten);
         ensure!(
@@ -130,6 +132,14 @@ pub fn check_doubt(model: &Model, caller: &Caller, error: &EngineError) -> Resul
         );
     }
     Ok(())
+}
+
+/// Whether the record has the trace of another suspension than that of this command.
+fn is_overwritten(model: &Model, command: &AnyCommand) -> bool {
+    let AnyCommand::Suspend(suspend) = command else { return false };
+    let record = model.records.get(&suspend.execution_id);
+    let latest = record.and_then(|record| record.waiting.as_ref()?.latest.as_ref());
+    latest.is_some_and(|latest| latest.id != suspend.suspension_id)
 }
 
 /// Whether a call that returns tokens comes from an attempt that the record still has. Other calls

@@ -70,13 +70,13 @@ pub fn check_looks(
 ) -> Result<(), Broken> {
     when_watched!(model, Index);
     let passed_by = |suspect: &Suspect| {
-        let taken = model.taken.get(&suspect.execution).is_some_and(|at| *at >= begun);
+        let moved = model.moved.get(&suspect.execution).is_some_and(|at| *at >= begun);
         let of_a_queue = match &suspect.fault {
             Fault::Missing { index } => matches!(index, IndexName::Eligible { .. }),
             Fault::Unlisted { .. } => true,
             _ => false,
         };
-        taken && of_a_queue
+        moved && of_a_queue
     };
     let mut found = look.confirms(earlier);
     found.retain(|suspect| !passed_by(suspect));

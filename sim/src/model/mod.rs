@@ -101,8 +101,8 @@ pub struct Model {
     /// Executions whose index entries were written without their record, when a function raised an
     /// error in its middle; and their possible scores in `due`.
     pub partly_written: BTreeMap<ExecutionId, BTreeSet<Option<Score>>>,
-    /// When each execution was last taken, by the store's clock.
-    pub taken: BTreeMap<ExecutionId, TimestampMs>,
+    /// When each execution was last taken, or put into its queue, by the store's clock.
+    pub moved: BTreeMap<ExecutionId, TimestampMs>,
     /// Suspensions, signals, tokens and output.
     pub waits: Waits,
 }
@@ -168,6 +168,10 @@ impl Model {
             self.applied.insert(identity, memory);
         }
         let wanted = change.after.as_ref().map(|after| positions_of(after));
+        let stood = self.positions.get(&change.id).is_some_and(|stood| stood.eligible.is_some());
+        if !stood && wanted.as_ref().is_some_and(|wanted| wanted.eligible.is_some()) {
+            self.moved.insert(change.id, change.now);
+        }
         if let Some(due) = self.partly_written.get_mut(&change.id) {
             // Each commit that has a due time writes it, and so does each commit that changes it.
             let wanted = wanted.and_then(|wanted| wanted.due).map(Some);
@@ -255,7 +259,7 @@ impl Model {
         hold: DurationMs,
         now: TimestampMs,
     ) {
-        self.taken.insert(id, now);
+        self.moved.insert(id, now);
         let hold = Score::at(now.plus(hold));
         let positions = self.positions.entry(id).or_default();
         match from {

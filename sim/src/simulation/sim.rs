@@ -77,8 +77,8 @@ impl Sim {
                 async move {
                     let mut config = host.worker_config();
                     set_up(&mut config);
-                    let (instance, ttl_ms) =
-                        (config.worker_instance_id.clone(), config.lease_ttl_ms);
+                    let instance = config.worker_instance_id.clone();
+                    let ttl_ms = config.lease_ttl.as_millis() as u64;
                     let runtime = host.runtime(config).await.map_err(|error| error.to_string())?;
                     let runtime = handlers(runtime);
                     host.watch(Watched::new(runtime.reports(), instance, ttl_ms));

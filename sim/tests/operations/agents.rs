@@ -387,7 +387,7 @@ fn a_lease_is_not_believed_in_after_three_failures_or_when_it_must_have_run_out(
     world.submit([1]);
     let mut worker = world.worker(1, &[]);
     let lease = world.claim(&mut worker, 1).remove(0).claimed.lease_id;
-    let failure = || EngineError::Unavailable { op: "renew", message: "unplugged".to_owned() };
+    let failure = || EngineError::Unreachable { op: "renew", message: "unplugged".to_owned() };
     for failures in 1..=3 {
         assert!(worker.leases.health(lease, world.host()).expect("it is held").healthy);
         world.store.set(worker.leases.next_wakeup().expect("a renewal").get());

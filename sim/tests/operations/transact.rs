@@ -129,7 +129,7 @@ fn a_store_that_does_not_answer_is_given_up_at_the_deadline() {
     world.script.fates = vec![Fate::NotSent; 1_000].into();
     let error =
         world.run(CarryCommand::new(grant(1), Scripted::patience(5_000))).expect_err("no store");
-    assert!(matches!(error, EngineError::Unavailable { .. }), "{error:?}");
+    assert!(matches!(error, EngineError::Unreachable { .. }), "{error:?}");
     let took = world.now().since(started).get();
     assert!(took <= 5_000, "it took {took}");
     assert!(world.script.calls.len() < 40, "{} calls are a storm", world.script.calls.len());

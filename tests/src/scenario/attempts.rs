@@ -171,7 +171,7 @@ pub async fn a_crash_counts_as_a_reclaim_and_not_as_a_retry(fixture: &Fixture) {
     let admin = fixture.admin().await;
     drop(task);
     let granted = admin.issue_reclaim_grant(&id, b.config(), 1_000).await.unwrap();
-    let args = ReclaimExecutionArgs::new().lease_ttl_ms(5_000);
+    let args = ReclaimExecutionArgs::new().lease_ttl(secs(5));
     let ReclaimExecutionOutcome::Claimed(task) =
         b.claim_from_reclaim_grant(granted.clone(), args).await.unwrap()
     else {

@@ -95,6 +95,6 @@ async fn late_calls_and_retention(fixture: &Fixture, skew_ms: i64) {
     let id = submit(&truth, work()).await;
     let granted = grant(&truth, &grant_request(fixture, id, "keeper")).await.claim_grant();
     fixture.advance(ms(1)).await;
-    let task = keeper.claim_from_grant(&crate::fixture::lane(), granted).await.unwrap();
+    let task = keeper.claim_from_grant(crate::fixture::lane(), granted).await.unwrap();
     task.complete(None).await.unwrap();
 }

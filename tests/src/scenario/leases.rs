@@ -166,7 +166,7 @@ pub async fn a_revoked_lease_is_reclaimable_immediately(fixture: &Fixture) {
 pub async fn renewal_continues_during_a_slow_complete_and_stops_after_it(fixture: &Fixture) {
     let client = fixture.client().await;
     let faulty = fixture.faulty();
-    let worker = fixture.worker_on(faulty.clone(), "a", |config| config.lease_ttl_ms = 3_000).await;
+    let worker = fixture.worker_on(faulty.clone(), "a", |config| config.lease_ttl = secs(3)).await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     faulty.slow_requests(secs(10), writes_a_result);
@@ -196,7 +196,7 @@ pub async fn renewal_continues_during_a_slow_complete_and_stops_after_it(fixture
 pub async fn renewal_keeps_up_with_slow_calls(fixture: &Fixture) {
     let client = fixture.client().await;
     let faulty = fixture.faulty();
-    let worker = fixture.worker_on(faulty.clone(), "a", |config| config.lease_ttl_ms = 6_000).await;
+    let worker = fixture.worker_on(faulty.clone(), "a", |config| config.lease_ttl = secs(6)).await;
     let id = submit(&client, work()).await;
     faulty.slow_requests(ms(20), |_| true);
     faulty.slow_replies(ms(30), commits);

@@ -134,7 +134,7 @@ pub async fn a_tail_follows_and_ends_with_its_attempt(fixture: &Fixture) {
 /// A tail ends when the lease expires, without a reclaim.
 pub async fn a_tail_ends_when_the_lease_expires(fixture: &Fixture) {
     let client = fixture.client().await;
-    let worker = fixture.worker_with("w", |config| config.lease_ttl_ms = 5_000).await;
+    let worker = fixture.worker_with("w", |config| config.lease_ttl = secs(5)).await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     append(&task, "log", "one").await;

@@ -46,7 +46,7 @@ async fn within_a_partition_and_client_first_in_is_first_out() {
     assert_eq!(drain(&worker).await, submitted, "all have the same creation time");
 }
 
-/// The first completion is sent immediately; the others are gathered until it returns.
+/// Completions that are ready in the same moment are gathered before the first one is sent.
 #[tokio::test(start_paused = true)]
 async fn slots_that_finish_together_travel_in_one_call() {
     let fixture = Fixture::memory();
@@ -68,7 +68,7 @@ async fn slots_that_finish_together_travel_in_one_call() {
     while let Some(done) = running.join_next().await {
         done.unwrap().unwrap();
     }
-    assert_eq!(faulty.commits() - before, 2, "one immediately, and one with the other 63");
+    assert_eq!(faulty.commits() - before, 1, "one for all 64");
     for id in ids {
         let result = client.result(&id).await.unwrap();
         assert_eq!((result.is_success(), result.bytes()), (true, Some(&b"done"[..])));
@@ -144,8 +144,7 @@ async fn claim_many_is_limited_by_the_free_slots() {
     }
     let tasks = worker.claim_many(10).await.unwrap();
     assert_eq!((tasks.len(), worker.free_slots()), (3, 0));
-    let refused = worker.claim_many(1).await.unwrap_err();
-    assert!(matches!(refused, SdkError::WorkerAtCapacity { slots: 3 }));
+    assert!(worker.claim_many(1).await.unwrap().is_empty(), "there is no free slot");
     drop(tasks);
     assert_eq!(worker.free_slots(), 3);
     assert_eq!(worker.claim_many(3).await.unwrap().len(), 2);
@@ -214,8 +213,9 @@ async fn an_idle_worker_is_woken_by_new_work() {
     let fixture = Fixture::memory();
     let client = fixture.client().await;
     let interval_ms = 3_600_000;
-    let worker =
-        fixture.worker_with("w", |config| config.claim_poll_interval_ms = interval_ms).await;
+    let worker = fixture
+        .worker_with("w", |config| config.claim_poll_interval = Duration::from_millis(interval_ms))
+        .await;
     let other = fixture.worker("other").await;
     let _timekeeper = fixture.timekeeper().await;
     let started = Instant::now();
@@ -342,10 +342,10 @@ async fn a_grant_that_does_not_match_is_refused_before_any_call() {
     let own = granted.grant_id.to_string();
     for key in [elsewhere, PartitionKey::new("nonsense")] {
         let wrong = ClaimGrant::new(id, key, own.clone(), ends);
-        let refused = worker.claim_from_grant(&lane(), wrong).await;
+        let refused = worker.claim_from_grant(lane(), wrong).await;
         assert_eq!(field(refused.unwrap_err()), "partition_key");
     }
-    let refused = worker.claim_from_grant(&other_lane(), granted.claim_grant()).await;
+    let refused = worker.claim_from_grant(other_lane(), granted.claim_grant()).await;
     assert_eq!(field(refused.unwrap_err()), "lane");
     let wrong = ResumeGrant::new(id, key.clone(), own.clone(), ends, other_lane());
     let refused = worker.claim_from_resume_grant(wrong).await;
@@ -356,6 +356,6 @@ async fn a_grant_that_does_not_match_is_refused_before_any_call() {
     let refused = worker.claim_from_reclaim_grant(wrong, ReclaimExecutionArgs::new()).await;
     assert_eq!(field(refused.unwrap_err()), "expires_at_ms");
     assert_eq!((faulty.calls(), worker.free_slots()), (before, 1));
-    let task = worker.claim_from_grant(&lane(), granted.claim_grant()).await.unwrap();
+    let task = worker.claim_from_grant(lane(), granted.claim_grant()).await.unwrap();
     assert_eq!(task.execution_id(), id);
 }

@@ -133,7 +133,7 @@ async fn history_has_attempts_and_events_in_order() {
     assert!(history.events.is_sorted_by_key(|entry| (entry.at, entry.epoch)));
 }
 
-/// An unreachable store is `Unavailable` at the end of the call's time limit, and one that refuses
+/// An unreachable store is `Unreachable` at the end of the call's time limit, and one that refuses
 /// is `Transport`; if a reply may have been lost, it is a `Timeout` of a call in doubt. All of them
 /// are retryable. A reply to another request is a `Bug` immediately.
 #[tokio::test(start_paused = true)]
@@ -144,7 +144,7 @@ async fn an_unreachable_store_is_a_typed_error_in_time() {
     let started = Instant::now();
     faulty.disconnect();
     let error = client.submit(work()).await.unwrap_err();
-    assert!(matches!(error.engine(), Some(EngineError::Unavailable { op: "create", .. })));
+    assert!(matches!(error.engine(), Some(EngineError::Unreachable { op: "create", .. })));
     assert!(error.is_retryable() && started.elapsed() <= secs(30));
     assert!(started.elapsed() > secs(28), "{:?}", started.elapsed());
     faulty.heal();

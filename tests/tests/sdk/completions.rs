@@ -185,8 +185,9 @@ async fn a_caller_that_waits_in_short_turns_gets_completions_in_time() {
 #[tokio::test]
 async fn a_worker_that_opens_its_own_store_gets_completions() {
     let mut config = WorkerConfig::new("worker", "worker-1", "here").unwrap();
-    assert_eq!(config.backend, "valkey://127.0.0.1:6379");
-    config.backend = "memory:".to_owned();
+    let refused = FlowFabricWorker::connect(config.clone()).await.unwrap_err();
+    assert!(matches!(refused, SdkError::Config { field: "backend", .. }), "{refused}");
+    config.backend = Some("memory:".to_owned());
     let worker = FlowFabricWorker::connect(config.clone()).await.unwrap();
     let client = Client::connect_with(worker.backend().clone(), "here").await.unwrap();
     let completions = worker.completion_backend().unwrap();
@@ -195,7 +196,7 @@ async fn a_worker_that_opens_its_own_store_gets_completions() {
     let id = client.submit(Submission::new("work")).await.unwrap().id();
     worker.claim_next().await.unwrap().unwrap().complete(None).await.unwrap();
     assert_eq!(next(&mut stream).await, (id, TerminalOutcome::Success));
-    config.backend = "memory".to_owned();
+    config.backend = Some("memory".to_owned());
     let refused = FlowFabricWorker::connect(config).await.unwrap_err();
     assert!(matches!(refused, SdkError::Connect(_)), "{refused}");
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use ff_sdk::core::error::{RejectionKind, TABLE};
 use ff_sdk::core::execution::{Block, BlockKind, Command, FailOutcome, FenceParts};
@@ -218,9 +219,9 @@ async fn an_invalid_configuration_names_its_field() {
     let changes: [(&str, Change<WorkerConfig>); 6] = [
         ("lanes", |config| config.lanes.clear()),
         ("max_concurrent_tasks", |config| config.max_concurrent_tasks = 0),
-        ("lease_ttl_ms", |config| config.lease_ttl_ms = 0),
-        ("lease_ttl_ms", |config| config.lease_ttl_ms = 86_400_001),
-        ("claim_poll_interval_ms", |config| config.claim_poll_interval_ms = 0),
+        ("lease_ttl", |config| config.lease_ttl = Duration::ZERO),
+        ("lease_ttl", |config| config.lease_ttl = Duration::from_millis(86_400_001)),
+        ("claim_poll_interval", |config| config.claim_poll_interval = Duration::ZERO),
         ("known_format", |config| config.known_format = FORMAT + 1),
     ];
     for (field, change) in changes {

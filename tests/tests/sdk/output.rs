@@ -194,7 +194,7 @@ async fn a_stream_of_output_ends_with_an_error_that_is_not_retryable() {
 async fn a_late_frame_does_not_take_the_sequence_of_another() {
     let fixture = Fixture::memory();
     let faulty = fixture.faulty();
-    let brief = |config: &mut WorkerConfig| config.call_timeout_ms = 2_000;
+    let brief = |config: &mut WorkerConfig| config.call_timeout = Duration::from_millis(2_000);
     let worker = fixture.worker_on(faulty.clone(), "w", brief).await;
     let client = fixture.client().await;
     let id = submit(&client, work()).await;

@@ -77,14 +77,11 @@ async fn tasks_that_their_handler_cannot_run_fail_with_a_category() {
     let fixture = Fixture::memory();
     let client = fixture.client().await;
     let runtime = WorkerRuntime::new(worker(&fixture).await)
-        .handle("number", |Payload(_): Payload<u8>| async {})
-        .handle("state", |_: State<u64>| async {});
+        .handle("number", |Payload(_): Payload<u8>| async {});
     let work = async {
         let id = submit(&client, Submission::new("number").payload("not a number")).await;
         assert_eq!(category(&client, &id).await, "invalid_payload");
         assert_eq!(describe(&client, &id).await.counts.retries, 0, "a retry cannot help");
-        let id = submit(&client, once("state")).await;
-        assert_eq!(category(&client, &id).await, "missing_state");
         // A kind without a handler is left to other workers.
         let id = submit(&client, once("unknown")).await;
         tokio::time::sleep(secs(10)).await;
@@ -138,9 +135,9 @@ async fn the_outcome_of_a_handler_determines_the_end_of_its_task() {
         })
         .handle("cancel", || async { TaskOutcome::Cancel("not wanted".to_owned()) })
         .handle("permanent", || async {
-            Err::<(), _>(HandlerError::new("bad_input", "it is bad").permanent())
+            Err::<(), _>(HandlerError::permanent("it is bad").with_category("bad_input"))
         })
-        .handle("error", || async { Err::<(), _>(HandlerError::from(std::fmt::Error)) });
+        .handle("error", || async { Err::<(), _>(std::fmt::Error) });
     let work = async {
         let id = submit(&client, Submission::new("delay")).await;
         let started = fixture.now().await;
@@ -256,7 +253,7 @@ async fn an_outcome_that_cannot_be_stored_is_a_failed_attempt() {
     let runtime = WorkerRuntime::new(worker(&fixture).await)
         .handle("large", || async { vec![0; (1 << 20) + 1] })
         .handle("category", || async {
-            Err::<(), _>(HandlerError::new("no category", "it broke").permanent())
+            Err::<(), _>(HandlerError::permanent("it broke").with_category("no category"))
         });
     let work = async {
         let id = submit(&client, Submission::new("large")).await;

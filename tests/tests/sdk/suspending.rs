@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use ff_sdk::core::execution::{Outcome, ResumedBy};
 use ff_sdk::core::state::PublicState;
 use ff_sdk::{
-    Client, Condition, ExecutionId, FlowFabricWorker, HandlerError, IssuedWaitpoint, Signals,
-    State, Submission, Suspension, TaskContext, TaskOutcome, TimeoutBehaviour, WorkerRuntime,
+    BoxError, Client, Condition, ExecutionId, FlowFabricWorker, IssuedWaitpoint, Signals, State,
+    Submission, Suspension, TaskContext, TaskOutcome, TimeoutBehaviour, WorkerRuntime,
 };
 use ff_tests::Fixture;
 use ff_tests::kit::{describe, nth_epoch, secs, send, state, submit};
@@ -27,7 +27,7 @@ async fn ask(
     context: TaskContext,
     signals: Signals,
     tokens: State<Tokens>,
-) -> Result<TaskOutcome, HandlerError> {
+) -> Result<TaskOutcome, BoxError> {
     if let Some(resumption) = context.resumption() {
         let names: Vec<_> = signals.iter().map(|signal| signal.name.as_str()).collect();
         let text = format!("{:?} {}", resumption.by, names.join(","));
@@ -93,7 +93,7 @@ async fn a_signal_before_the_suspension_of_a_handler_is_not_lost() {
                 let waitpoint = context.create_pending_waitpoint("answer", None).await?;
                 send(&client, &context.execution_id(), &waitpoint, "quick").await?;
                 let asked = Suspension::until_signal("answer")?.open(&waitpoint);
-                Ok::<_, HandlerError>(TaskOutcome::Suspend(Box::new(asked)))
+                Ok::<_, BoxError>(TaskOutcome::Suspend(Box::new(asked)))
             }
         }
     };
@@ -141,7 +141,7 @@ async fn a_handler_can_suspend_several_times() {
         let waitpoint = context.create_pending_waitpoint("next", None).await?;
         tokens.send(waitpoint.clone())?;
         let asked = Suspension::until_signal("next")?.open(&waitpoint);
-        Ok::<_, HandlerError>(TaskOutcome::Suspend(Box::new(asked)))
+        Ok::<_, BoxError>(TaskOutcome::Suspend(Box::new(asked)))
     };
     let runtime = WorkerRuntime::new(worker(&fixture).await).state(tokens).handle("rounds", rounds);
     let work = async {

@@ -212,7 +212,7 @@ async fn waiters_get_an_error_while_the_store_does_not_answer() {
     let begun = Instant::now();
     for (_, waiter) in waiters {
         let error = waiter.await.unwrap().unwrap_err();
-        assert!(matches!(error.engine(), Some(EngineError::Unavailable { .. })), "{error}");
+        assert!(matches!(error.engine(), Some(EngineError::Unreachable { .. })), "{error}");
     }
     assert!(secs(28) < begun.elapsed() && begun.elapsed() < secs(32), "{:?}", begun.elapsed());
     store.counted.heal();
