@@ -55,8 +55,8 @@ Examples:
 /// commands write nothing to it, and fail with exit code 1 because it has no FlowFabric data. ff
 /// doctor reports that it is empty.
 ///
-/// On a terminal, tables have its width: a narrow one shows fewer columns. States are coloured unless
-/// NO_COLOR is set.
+/// On a terminal, tables have its width: a narrow one shows fewer columns. States are coloured
+/// unless NO_COLOR is set.
 ///
 /// To log to standard error what the engine does, set FF_LOG or RUST_LOG, for example FF_LOG=debug.
 /// ff work logs at info unless they are set.
@@ -79,9 +79,9 @@ pub enum Command {
     ///
     /// with these optional fields:
     ///
-    ///     priority         0 to 9000, default 0. A worker claims the highest priority that it knows
-    ///                      of first, and of those the oldest. It may learn of an execution up to a
-    ///                      second after that is ready. Lanes take turns
+    ///     priority         0 to 9000, default 0. A worker claims the highest priority that it
+    ///                      knows of first, and of those the oldest. It may learn of an execution
+    ///                      up to a second after that is ready. Lanes take turns
     ///     delay            how long to wait before the first attempt, for example "30s" or "7d";
     ///                      or delay_ms, a number of milliseconds
     ///     timeout          the time limit of an attempt; or timeout_ms. The command is ended a
@@ -140,9 +140,9 @@ pub enum Command {
     ///     not_sent     the store did not accept the line, because it is full or away
     ///     unknown      the store did not answer, and may have created the execution
     ///
-    /// If the store accepts a line for 10 s neither at the first try nor later, for example because
-    /// its memory is full, the command sends no more lines, prints how many lines had each outcome,
-    /// and ends within another 10 s. --timeout changes this time.
+    /// If the store does not accept a line within 10 s, for example because its memory is full, the
+    /// command sends no more lines, waits up to 10 s for those that were sent, and prints how many
+    /// lines had each outcome. --timeout changes this time.
     ///
     /// Submitting a file twice creates its executions twice, except for lines with an
     /// idempotency_key. With --key-prefix every line has one, so that the rest of a file can be

@@ -92,9 +92,9 @@ pub async fn open(url: &str, wait: Wait) -> Result<OpenStore, CliError> {
     }
 }
 
-/// Connects a client to the shared store that the arguments name, for a command that looks or acts
-/// on what is there. Such a command never sets up an empty store: the URL is probably wrong, and the
-/// number of partitions is permanent.
+/// Connects a client to the shared store that the arguments name, for a command that reads or
+/// changes executions. Such a command never sets up an empty store: the URL is probably wrong, and
+/// the number of partitions is permanent.
 pub async fn client(args: &StoreArgs) -> Result<Client, CliError> {
     let store = open_existing(args.backend.as_deref()).await?;
     connect_client(args, store, CALL_TIMEOUT).await

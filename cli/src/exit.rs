@@ -57,8 +57,8 @@ impl From<ff_sdk::SdkError> for CliError {
     }
 }
 
-/// Prints a help text, or an error about the arguments, and returns the exit code. A store URL among
-/// them is shown without its password.
+/// Prints a help text, or an error about the arguments, and returns the exit code. A store URL
+/// among them is shown without its password.
 pub fn report_usage(error: &clap::Error) -> ExitCode {
     let arguments: Vec<String> = std::env::args_os()
         .filter_map(|argument| argument.into_string().ok())

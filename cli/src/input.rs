@@ -10,7 +10,6 @@ use ff_sdk::{Client, Submission};
 use crate::exit::CliError;
 use crate::job_line::{JobLine, Payload};
 use crate::lines::Lines;
-use crate::progress::Progress;
 use crate::shell::ShellJob;
 
 /// An execution to submit.
@@ -36,7 +35,7 @@ pub fn read(
     path: &Path,
     client: &Client,
     shared: bool,
-    progress: &mut Progress,
+    mut line_read: impl FnMut(),
 ) -> Result<Vec<Job>, CliError> {
     let mut policy =
         ExecutionPolicy { max_reclaim_count: MAX_RECLAIMS, ..ExecutionPolicy::default() };
@@ -46,7 +45,7 @@ pub fn read(
     }
     let mut keys = BTreeMap::new();
     Lines::open(path)?.parse_all(|line, text| {
-        progress.advance();
+        line_read();
         parse(&text, line, client, &policy, &mut keys)
     })
 }

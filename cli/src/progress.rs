@@ -33,14 +33,14 @@ pub struct Submitting {
     shown: Mutex<Shown>,
 }
 
-/// What was shown last.
+/// The figures that were shown last.
 struct Shown {
     answered: u64,
     /// When the number of answers last changed.
     changed_at: Instant,
     /// When the next line is printed if there is no terminal.
     next_line: Instant,
-    /// Whether the user was told that the store does not answer.
+    /// Whether the message was printed that the store accepts nothing.
     silent: bool,
 }
 
@@ -48,7 +48,7 @@ struct Shown {
 const SHOW_EVERY: Duration = Duration::from_millis(100);
 /// When the first line is printed if there is no terminal.
 const FIRST_LINE: Duration = Duration::from_millis(900);
-/// After this time without an answer, the user is told.
+/// After this time without an answer, a message is printed.
 const SILENCE: Duration = Duration::from_secs(2);
 
 impl Submitting {

@@ -35,7 +35,7 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     config.seed = args.seed;
     let client = Client::connect(config, store.backend.clone()).await?;
     let mut progress = Progress::new();
-    let jobs = input::read(&args.file, &client, store.shared, &mut progress)?;
+    let jobs = input::read(&args.file, &client, store.shared, || progress.advance())?;
     let results_file =
         args.results.as_deref().map(|path| ResultsFile::create(path, &args.file)).transpose()?;
     let started = Instant::now();
@@ -121,6 +121,13 @@ async fn submit(
     problem.map_or(Ok(Submitted { ids, duplicates }), Err)
 }
 
+/// All completions of the namespace that the journals hold.
+fn completions(client: &Client) -> JournalCompletions {
+    let namespace = Some(client.namespace().clone());
+    let filter = CompletionFilter { namespace, ..CompletionFilter::default() };
+    JournalCompletions::new(client.backend().clone(), CompletionCursor::start(), filter)
+}
+
 /// Runs the pool until all executions have ended, or the run is interrupted. Returns the latest
 /// signal.
 async fn run_submitted(
@@ -132,10 +139,7 @@ async fn run_submitted(
 ) -> Result<Option<SignalKind>, CliError> {
     let mut open = results.open();
     progress.run(open.len() as u64);
-    let namespace = Some(client.namespace().clone());
-    let filter = CompletionFilter { namespace, ..CompletionFilter::default() };
-    let backend = client.backend().clone();
-    let mut completions = JournalCompletions::new(backend, CompletionCursor::start(), filter);
+    let mut completions = completions(client);
     // Registered before anything runs, so that no signal is missed.
     let mut signals = Signals::new()?;
     let (drain, draining) = watch::channel(false);
@@ -156,18 +160,20 @@ async fn run_submitted(
             }
             _ = ticks.tick() => progress.show(stats),
             read = results.next(), if !results.is_idle() => read?,
-            item = completions.next(), if !results.is_busy() => match item.map_err(CliError::runtime)? {
-                Some(CompletionItem::Gap { .. }) => {
-                    read_open(client, &mut open, progress, results).await?;
+            item = completions.next(), if !results.is_busy() => {
+                match item.map_err(CliError::runtime)? {
+                    Some(CompletionItem::Gap { .. }) => {
+                        read_open(client, &mut open, progress, results).await?;
+                    }
+                    Some(CompletionItem::Completed { execution_id, outcome, .. })
+                        if open.remove(&execution_id) =>
+                    {
+                        progress.ended(outcome == TerminalOutcome::Success);
+                        results.begin(execution_id);
+                    }
+                    _ => {}
                 }
-                Some(CompletionItem::Completed { execution_id, outcome, .. })
-                    if open.remove(&execution_id) =>
-                {
-                    progress.ended(outcome == TerminalOutcome::Success);
-                    results.begin(execution_id);
-                }
-                _ => {}
-            },
+            }
             ended = &mut workers => {
                 return joined(ended).map(|()| latest);
             }

@@ -283,3 +283,32 @@ fn print_outcomes(
     }
     print(&text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use ff_sdk::core::error::Applied;
+    use ff_sdk::core::time::DurationMs;
+    use ff_sdk::{Rejection, SdkError};
+
+    #[test]
+    fn each_error_is_one_outcome_and_only_a_refusal_lets_the_others_be_sent() {
+        let elapsed = DurationMs::new(7);
+        let timeout = |applied| EngineError::Timeout { op: "create", elapsed, applied };
+        let message = "OOM".to_owned();
+        let existing = "{fp:1}:00000000-0000-0000-0000-000000000001".parse().expect("an ID");
+        let mismatch = Rejection::IdempotencyMismatch { existing };
+        for (error, name, goes_on) in [
+            (timeout(Applied::Unknown), "unknown", false),
+            (timeout(Applied::No), "not_sent", false),
+            (EngineError::Transport { op: "create", message }, "not_sent", false),
+            (EngineError::Conflict(mismatch), "refused", true),
+        ] {
+            let (outcome, flow) = Outcome::of(Err(SdkError::Engine(error)));
+            assert_eq!((outcome.name(), flow.is_continue()), (name, goes_on));
+            assert_eq!(outcome.line(7, false), "-\n");
+            assert!(outcome.line(7, true).contains("\"line\":7"), "{outcome:?}");
+        }
+    }
+}

@@ -159,3 +159,17 @@ fn one_execution_is_submitted_without_a_file_and_its_result_is_printed() {
         (&json!("cancelled"), &json!(id))
     );
 }
+
+#[test]
+fn progress_is_printed_while_the_store_accepts_nothing_and_it_goes_on_afterwards() {
+    let store = Store::start();
+    store.submit_one(json!({"kind": "k"}));
+    store.query("CONFIG SET maxmemory 1");
+    let mut submitting = store.spawn(&["submit", "--timeout", "60s", "../examples/jobs.jsonl"]);
+    let errors = store::LineReader::stderr(&mut submitting);
+    errors.wait_for("0 of 15 submitted");
+    store.query("CONFIG SET maxmemory 0");
+    errors.wait_for("15 created");
+    let status = common::within(move || submitting.wait().expect("ff ends"));
+    assert_eq!(status.code(), Some(0));
+}

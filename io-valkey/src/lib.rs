@@ -12,7 +12,11 @@ pub mod model;
 pub mod wire;
 
 #[cfg(feature = "redis")]
+mod redaction;
+#[cfg(feature = "redis")]
 mod server;
 
 #[cfg(feature = "redis")]
-pub use server::{ConnectError, Target, ValkeyBackend, is_access_refused, redacted_url};
+pub use redaction::redacted_url;
+#[cfg(feature = "redis")]
+pub use server::{ConnectError, Target, ValkeyBackend, is_access_refused};

@@ -23,8 +23,8 @@ use crate::error::SdkError;
 use crate::host::{HostClock, system_entropy};
 use crate::shared::lock;
 
-/// Examines a store for faults (`docs/spec.md`, Stores). It changes nothing: connecting does not set
-/// up an empty store.
+/// Examines a store for faults (`docs/spec.md`, Stores). It changes nothing: connecting does not
+/// set up an empty store.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -216,8 +216,8 @@ fn server(url: &str) -> Result<(Store, Duration), SdkError> {
 
 #[cfg(not(feature = "valkey-default"))]
 fn server(url: &str) -> Result<(Store, Duration), SdkError> {
-    // Without the rest, which may hold a password.
-    let scheme = url.split_once("://").map_or(url, |(scheme, _)| scheme);
+    // Without the rest, which may hold a password; a URL without a scheme, too.
+    let scheme = url.split_once("://").map_or("this URL", |(scheme, _)| scheme);
     let message = format!(
         "`{scheme}` is not supported: this program was built without the feature \
          `valkey-default`, so that only memory: can be opened"

@@ -12,7 +12,7 @@ use super::store::ExecutionArgs;
 pub struct ResultArgs {
     #[command(flatten)]
     pub execution: ExecutionArgs,
-    /// Wait at most for this time, for example 30s. The default is no limit.
+    /// Wait at most for this time, for example 30s. By default the command waits without a limit.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
 }

@@ -25,8 +25,8 @@ pub struct RunArgs {
     /// number of CPU cores, at least 2.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub workers: Option<u32>,
-    /// Write one JSON line per line of the input to this file, when its execution ends. Its state is
-    /// completed, failed, cancelled or expired, and its outcome success, failed, cancelled or
+    /// Write one JSON line per line of the input to this file, when its execution ends. Its state
+    /// is completed, failed, cancelled or expired, and its outcome success, failed, cancelled or
     /// expired, as in ff list --json.
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,

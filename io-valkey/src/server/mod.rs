@@ -6,7 +6,6 @@ mod hub;
 mod info;
 mod node;
 mod polls;
-mod redaction;
 mod target;
 mod topology;
 mod trouble;
@@ -14,5 +13,4 @@ mod writes;
 
 pub use backend::ValkeyBackend;
 pub use failure::is_access_refused;
-pub use redaction::redacted_url;
 pub use target::{ConnectError, Target};

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
-use super::redaction::{is_scheme, redacted_url, shown};
+use crate::redaction::{is_scheme, redacted_url, shown};
 
 /// A parsed store URL.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Target {
     /// The URL without its password, for messages.
     pub(super) url: String,
@@ -30,6 +30,13 @@ impl ConnectError {
     /// Returns whether connecting may succeed later without a change to the URL or the server.
     pub const fn is_retryable(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
+    }
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The seeds hold the password.
+        f.debug_struct("Target").field("url", &self.url).finish_non_exhaustive()
     }
 }
 

@@ -32,8 +32,12 @@ const OP: Layers = Layers {
     is_open: true,
 };
 
-const IO_VALKEY: Layers =
-    Layers { folder: "io-valkey", parent: "crate", order: "wire < model, server", is_open: false };
+const IO_VALKEY: Layers = Layers {
+    folder: "io-valkey",
+    parent: "crate",
+    order: "wire, redaction < model, server",
+    is_open: false,
+};
 
 const ADAPTER: Layers = Layers {
     folder: "io-valkey",
