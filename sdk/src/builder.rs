@@ -46,6 +46,14 @@ pub struct WorkerBuilder {
     store: Option<Arc<dyn EngineBackend>>,
 }
 
+impl WorkerConfig {
+    /// Begins a configuration with defaults: lane `default`, one slot, and an instance ID that no
+    /// other process has. [`WorkerBuilder::build`] reports an invalid value.
+    pub fn builder(worker_id: impl AsRef<str>, namespace: impl AsRef<str>) -> WorkerBuilder {
+        WorkerBuilder::new(worker_id.as_ref(), namespace.as_ref())
+    }
+}
+
 impl WorkerBuilder {
     pub(crate) fn new(worker: &str, namespace: &str) -> Self {
         Self { config: WorkerConfig::new(worker, new_instance(worker), namespace), store: None }

@@ -34,9 +34,8 @@ use tokio::sync::Semaphore;
 use crate::config::ClientConfig;
 use crate::end_watch::EndWatches;
 use crate::error::SdkError;
-use crate::job::IntoSubmission;
 use crate::shared::{Connection, Sources, lock};
-use crate::submission::Submission;
+use crate::submission::{IntoSubmission, Submission};
 
 pub use result::{ExecutionResult, History, HistoryEntry};
 pub use scans::{QuarantinePage, Quarantined};

@@ -9,7 +9,6 @@ use ff_core::partition::PartitionConfig;
 use ff_core::store::bounds::MAX_VALUE_BYTES;
 use ff_core::store::codec::FORMAT;
 
-use crate::builder::WorkerBuilder;
 use crate::error::SdkError;
 use crate::host::ClockSource;
 
@@ -77,17 +76,11 @@ pub struct WorkerConfig {
 pub(crate) const DEFAULT_LANE: &str = "default";
 
 /// The longest lifetime of a lease.
-pub(crate) const MAX_LEASE_TTL: Duration = Duration::from_hours(24);
+pub(crate) const MAX_LEASE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// The shortest duration of a setting: the store counts in milliseconds.
 const LEAST: Duration = Duration::from_millis(1);
 
 impl WorkerConfig {
-    /// Begins a configuration with defaults: lane `default`, one slot, and an instance ID that no
-    /// other process has. [`WorkerBuilder::build`] reports an invalid value.
-    pub fn builder(worker_id: impl AsRef<str>, namespace: impl AsRef<str>) -> WorkerBuilder {
-        WorkerBuilder::new(worker_id.as_ref(), namespace.as_ref())
-    }
-
     /// Creates a configuration with defaults: lane `default`, one slot.
     ///
     /// # Errors

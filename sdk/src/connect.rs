@@ -122,7 +122,7 @@ impl StoreOptions {
     }
 
     /// Also tries again when the server refuses access or is not fit to hold executions, for
-    /// programs that wait until somebody corrects it.
+    /// programs that wait until an operator corrects it.
     #[must_use]
     pub const fn even_if_refused(mut self) -> Self {
         self.even_if_refused = true;

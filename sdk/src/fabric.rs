@@ -44,6 +44,7 @@ pub struct Connect {
     config: Result<ClientConfig, SdkError>,
 }
 
+#[allow(clippy::large_enum_variant)] // It exists once, for a moment.
 enum Store {
     Opens(StoreOptions),
     Open(Arc<dyn EngineBackend>),

@@ -13,7 +13,7 @@ use crate::runtime::{
     AnyHandler, BoxError, FromTask, Handler, HandlerOptions, IntoTaskOutcome, Json, SharedState,
     TaskContext, TaskOutcome, WorkerRuntime,
 };
-use crate::submission::Submission;
+use crate::submission::{IntoSubmission, Submission};
 
 /// A job as a type. `#[derive(Job)]` implements it, with options in `#[job(..)]`
 /// ([`derive@Job`](derive@crate::Job)).
@@ -62,26 +62,6 @@ pub trait Job: FromTask + Serialize + DeserializeOwned + Send + 'static {
     /// [`SdkError::Config`] when the job cannot be serialized as JSON.
     fn submission(&self) -> Result<Submission, SdkError> {
         Self::options().json(self)
-    }
-}
-
-/// A value that can be submitted: a [`Submission`] or a [`Job`].
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be submitted",
-    note = "submit a `Submission`, or a type that derives `Job`"
-)]
-pub trait IntoSubmission {
-    /// Returns the submission.
-    ///
-    /// # Errors
-    ///
-    /// [`SdkError::Config`] when the job cannot be serialized as JSON.
-    fn into_submission(self) -> Result<Submission, SdkError>;
-}
-
-impl IntoSubmission for Submission {
-    fn into_submission(self) -> Result<Submission, SdkError> {
-        Ok(self)
     }
 }
 

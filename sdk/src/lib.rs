@@ -75,7 +75,7 @@ pub use fabric::{Connect, FlowFabric};
 pub use ff_sdk_macros::Job;
 pub use grants::{ReclaimExecutionArgs, ReclaimExecutionOutcome};
 pub use host::{ClockSource, HostClock};
-pub use job::{IntoSubmission, Job, JobArguments};
+pub use job::{Job, JobArguments};
 pub use journal::{JournalBackend, JournalCompletions};
 pub use memory::MemoryBackend;
 pub use runtime::{
@@ -84,7 +84,7 @@ pub use runtime::{
     TaskContext, TaskOutcome, WorkerRuntime, shutdown_signal,
 };
 pub use signal::Signal;
-pub use submission::Submission;
+pub use submission::{IntoSubmission, Submission};
 pub use suspension::Suspension;
 pub use task::{ClaimedTask, LeaseWatch, SuspendOutcome};
 pub use worker::FlowFabricWorker;

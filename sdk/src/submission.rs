@@ -46,6 +46,26 @@ pub struct Submission {
     idempotency_key: Option<String>,
 }
 
+/// A value that can be submitted: a [`Submission`] or a [`Job`](crate::Job).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be submitted",
+    note = "submit a `Submission`, or a type that derives `Job`"
+)]
+pub trait IntoSubmission {
+    /// Returns the submission.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Config`] when the job cannot be serialized as JSON.
+    fn into_submission(self) -> Result<Submission, SdkError>;
+}
+
+impl IntoSubmission for Submission {
+    fn into_submission(self) -> Result<Submission, SdkError> {
+        Ok(self)
+    }
+}
+
 impl Submission {
     /// Creates a submission of a kind, which selects the handler. It goes to the lane `default`.
     pub fn new(kind: impl Into<String>) -> Self {

@@ -58,8 +58,8 @@ async fn a_server_that_never_starts_is_an_error_after_the_timeout() {
     }
 }
 
-/// A program that only reports the refusal returns it immediately; a worker waits until somebody
-/// corrects the server.
+/// A program that only reports the refusal returns it immediately; a worker waits until an
+/// operator corrects the server.
 #[tokio::test]
 async fn a_refusal_ends_the_tries_unless_the_program_waits_for_a_correction() {
     let server = Server::valkey_with(&["--maxmemory-policy", "allkeys-lru"]);

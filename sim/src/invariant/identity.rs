@@ -115,8 +115,8 @@ pub fn check_answer(
 
 /// A caller that receives the error "may be applied" has missed a reply, or its requests were sent
 /// twice. Records keep no trace of grants and leases that are over, nor of removed secrets, and of
-/// suspensions only the latest, so a request for one may get this answer when the record has changed
-/// since.
+/// suspensions only the latest. So a request for one may get this answer when the record has
+/// changed since.
 pub fn check_doubt(model: &Model, caller: &Caller, error: &EngineError) -> Result<(), Broken> {
     let got_replies = !caller.resent && !caller.failed;
     let kind = caller.command.as_ref().map(|command| command.spec().identity);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ff_core::execution::Execution;
 use ff_core::id::ExecutionId;
-use ff_core::op::{AuditLook, Fault, ListPage, Suspect};
+use ff_core::op::{Fault, ListPage, Suspect};
 use ff_core::store::{Fetched, IndexName};
 use ff_core::time::TimestampMs;
 
@@ -58,14 +58,14 @@ pub fn check_read(
     Ok(())
 }
 
-/// A fault that two looks of an auditor find, with longer than a hold between them, is real; except
-/// for an entry that a `Take` moved between two pages of the look, from an index that was still to
-/// be read to one that had been read, or that returned to a queue after the list of queues was
-/// read. `begun`: when the later look began, by the store's clock.
-pub fn check_looks(
+/// A fault that two looks of an auditor find, with longer than a hold between them, is real if the
+/// record is still that of the looks; except for an entry that a `Take` moved between two pages of
+/// the look, from an index that was still to be read to one that had been read, or that returned to
+/// a queue after the list of queues was read. `begun`: when the later look began, by the store's
+/// clock.
+pub fn check_suspects(
     model: &Model,
-    earlier: &AuditLook,
-    look: &AuditLook,
+    mut found: Vec<Suspect>,
     begun: TimestampMs,
 ) -> Result<(), Broken> {
     when_watched!(model, Index);
@@ -78,7 +78,6 @@ pub fn check_looks(
         };
         moved && of_a_queue
     };
-    let mut found = look.confirms(earlier);
     found.retain(|suspect| !passed_by(suspect));
     ensure!(found.is_empty(), INDEX, "the audit found {found:?}");
     Ok(())

@@ -130,10 +130,17 @@ impl World {
         if looked.is_some_and(|(at, _)| begun < at.plus(BETWEEN_LOOKS)) {
             return Ok(());
         }
-        if let Some((_, earlier)) = looked {
-            reading::check_looks(&self.server.model, earlier, look, begun)?;
-        }
         let now = self.server.condition.clock(self.now);
+        if let Some((_, earlier)) = looked {
+            let mut confirmed = Vec::new();
+            for suspect in look.confirms(earlier) {
+                // The record may have changed between two pages of the look.
+                if self.server.version(&suspect.execution, now)? == suspect.version {
+                    confirmed.push(suspect);
+                }
+            }
+            reading::check_suspects(&self.server.model, confirmed, begun)?;
+        }
         self.looks.insert(partition, (now, look.clone()));
         Ok(())
     }

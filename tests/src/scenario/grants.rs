@@ -181,7 +181,8 @@ pub async fn a_repeated_grant_request_returns_the_same_grant(fixture: &Fixture) 
 }
 
 /// A worker without a free slot claims nothing: before anything is sent, it returns no task, or
-/// `WorkerAtCapacity` for a claim with a grant. Another instance can use the grant (`docs/spec.md`, 11).
+/// `WorkerAtCapacity` for a claim with a grant. Another instance can use the grant
+/// (`docs/spec.md`, 11).
 pub async fn a_saturated_worker_leaves_the_grant_to_another_instance(fixture: &Fixture) {
     let client = fixture.client().await;
     let faulty = fixture.faulty();
