@@ -163,7 +163,7 @@ async fn a_missing_right_is_reported_at_connect() {
         let connected = timeout(DEADLINE, ValkeyBackend::connect(&url(&server, 0))).await;
         match connected.expect("it fails within the time limit").unwrap_err() {
             // INFO is sent before the rights are checked.
-            ConnectError::Unreachable { problem, .. } if lacking == "+info" => {
+            ConnectError::Unfit { problem, .. } if lacking == "+info" => {
                 assert!(problem.contains("NOPERM"), "{problem}");
             }
             ConnectError::Unfit { problem, .. } => {

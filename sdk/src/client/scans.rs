@@ -15,6 +15,7 @@ use ff_core::store::{FirstOf, IndexName, PollOf, Scan, ScanEntry, ScanPosition, 
 use ff_core::time::TimestampMs;
 
 use super::Client;
+use crate::config::MAX_LEASE_TTL;
 use crate::error::SdkError;
 
 /// A page of the quarantine: partition by partition, and by time within each.
@@ -81,8 +82,8 @@ impl Client {
         Ok(page)
     }
 
-    /// Returns whether these lanes are idle for these kinds: no execution waits for a worker, and
-    /// none has a lease, a delay or a deadline that ends within this time. Executions that no
+    /// Returns whether these lanes are idle for these kinds: no execution waits for a worker or has
+    /// a lease, and none has a delay or a deadline that ends within this time. Executions that no
     /// worker is capable of running do not count.
     ///
     /// The call reads every partition. It is meant for scripts that wait until all work has ended,
@@ -119,7 +120,8 @@ impl Client {
         Ok(true)
     }
 
-    /// Returns whether an open execution of these lanes is due within this time.
+    /// Returns whether an open execution of these lanes is due within this time, or has a lease,
+    /// however long that is.
     async fn is_due(
         &self,
         partition: Partition,
@@ -132,11 +134,13 @@ impl Client {
             let (scanned, at) =
                 self.scan(partition, IndexName::Due, after, MAX_PAGE as u32).await?;
             let end = Score::at(at.plus(within.into()));
+            let end_of_leases = Score::at(at.plus(MAX_LEASE_TTL.into())).max(end);
             for entry in &scanned.entries {
-                if entry.position.score > end {
+                if entry.position.score > end_of_leases {
                     return Ok(false);
                 }
-                if self.is_open(entry, lanes, kinds) {
+                let is_soon = entry.position.score <= end;
+                if self.is_open(entry, lanes, kinds, is_soon) {
                     return Ok(true);
                 }
             }
@@ -147,8 +151,9 @@ impl Client {
         }
     }
 
-    /// Returns whether the entry is an execution of these lanes that has not ended.
-    fn is_open(&self, entry: &ScanEntry, lanes: &[LaneId], kinds: &Kinds) -> bool {
+    /// Returns whether the entry is an execution of these lanes that has not ended; unless
+    /// `is_soon`, only if it has a lease.
+    fn is_open(&self, entry: &ScanEntry, lanes: &[LaneId], kinds: &Kinds, is_soon: bool) -> bool {
         // No worker can run an execution whose record cannot be read.
         let codec = self.0.connection.context().codec();
         let record = entry.record.as_ref().map(|stored| load(stored, codec));
@@ -157,7 +162,11 @@ impl Client {
         // An execution that no worker fits is due again and again, for a recheck.
         let unfit = execution.blocks().is_some_and(|blocks| blocks.get(BlockKind::Route).is_some());
         !unfit
-            && !matches!(execution.phase, Phase::Terminal(_))
+            && match &execution.phase {
+                Phase::Active(_) => true,
+                Phase::Terminal(_) => false,
+                Phase::Runnable(_) | Phase::Suspended(_) => is_soon,
+            }
             && execution.namespace == *self.namespace()
             && lanes.contains(&execution.lane)
             && kinds.serves(&execution.kind)
@@ -276,6 +285,13 @@ mod tests {
         let task = worker.claim_next().await.expect("it answers").expect("there is work");
         assert!(!idle().await, "an execution runs");
         task.complete(None).await.expect("it completes");
+        let config = WorkerConfig { lease_ttl: 10 * MINUTE, ..worker.config().clone() };
+        let long = FlowFabricWorker::connect_with(config, backend.clone(), None).await;
+        let long = long.expect("it connects");
+        client.submit(Submission::new("k")).await.expect("it is accepted");
+        let lease = long.claim_next().await.expect("it answers").expect("there is work");
+        assert!(!idle().await, "an execution runs, with a lease that ends after the horizon");
+        lease.complete(None).await.expect("it completes");
         assert!(idle().await, "the retention of a completed execution does not count");
     }
 }
