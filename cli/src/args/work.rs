@@ -41,11 +41,12 @@ pub struct WorkArgs {
     /// The ID of the worker. The default is the host name.
     #[arg(long, value_name = "ID")]
     pub worker: Option<WorkerId>,
-    /// The instance ID of this process, which no other live process may use. The default is made
-    /// from the worker ID, the process ID and a random number.
+    /// The instance ID of this process, in the history of executions. It is not checked whether
+    /// another process uses it. The default is made from the worker ID, the process ID and a random
+    /// number.
     #[arg(long, value_name = "ID")]
     pub instance: Option<WorkerInstanceId>,
-    /// End when no execution on the lanes is waiting, running on any worker, or due within a
+    /// End when no execution on the lanes is waiting, running on any worker, or delayed by at most a
     /// minute. To find out, the worker reads all partitions of the store every second.
     #[arg(long)]
     pub until_idle: bool,
