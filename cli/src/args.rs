@@ -256,8 +256,8 @@ pub enum Command {
     /// it.
     ///
     /// Exit code: 0 when it ends as requested, 1 if the store does not answer within 10 s at the
-    /// start or the cursor file cannot be written, 2 for bad usage. If a signal ends it before it has
-    /// printed --count lines, 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP.
+    /// start or the cursor file cannot be written, 2 for bad usage. If a signal ends it before it
+    /// has printed --count lines, 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP.
     #[command(verbatim_doc_comment)]
     Watch(WatchArgs),
     /// Follow the output of an execution

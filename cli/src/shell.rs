@@ -183,16 +183,10 @@ pub async fn execute<E>(
                 exit = &mut exit => break exit,
                 why = &mut when => {
                     // The command may write to its pipes until its end.
-                    let drain = async {
-                        if !closed {
-                            pipes.await;
-                        }
-                        pending::<()>().await;
-                    };
                     tokio::select! {
                         biased;
                         () = group.end(ending.kill) => {}
-                        () = drain => {}
+                        () = async { if !closed { pipes.await }; pending().await } => {}
                     }
                     return Err(why);
                 }

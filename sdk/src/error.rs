@@ -101,7 +101,7 @@ impl SdkError {
     }
 
     /// Returns whether the same call may succeed later. A store that refuses the credentials, the
-    /// rights or the certificate of this program does so until somebody corrects it.
+    /// rights or the certificate of this program does so until an operator corrects it.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Config { .. }

@@ -50,7 +50,7 @@ pub(crate) struct Sources {
     /// The source of its time.
     pub(crate) clock: ClockSource,
     /// Whether operations end when the store refuses access, as those of a client, which reports
-    /// it. A worker tries again until somebody corrects it.
+    /// it. A worker tries again until an operator corrects it.
     pub(crate) ends_refused: bool,
 }
 

@@ -46,8 +46,8 @@ pub struct WorkArgs {
     /// number.
     #[arg(long, value_name = "ID")]
     pub instance: Option<WorkerInstanceId>,
-    /// End when no execution on the lanes is waiting, running on any worker, or delayed by at most a
-    /// minute. To find out, the worker reads all partitions of the store every second.
+    /// End when no execution on the lanes is waiting, running on any worker, or delayed by at most
+    /// a minute. To find out, the worker reads all partitions of the store every second.
     #[arg(long)]
     pub until_idle: bool,
     /// End after this number of executions.

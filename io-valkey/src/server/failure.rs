@@ -104,7 +104,7 @@ pub(super) fn in_words(code: &str) -> Option<&'static str> {
 }
 
 /// Returns whether a refusal, the text of a [`Failure::Refused`], is about access: credentials,
-/// rights, or a certificate. Such a refusal lasts until somebody corrects it.
+/// rights, or a certificate. Such a refusal lasts until an operator corrects it.
 pub fn is_access_refused(refused: &str) -> bool {
     const ACCESS: [&str; 5] = ["WRONGPASS", "NOAUTH", "NOPERM", "DENIED", "CERTIFICATE"];
     // The message begins with the node.

@@ -1,4 +1,4 @@
-//! What keeps a server from serving: reports it in the log, and spaces the tries to connect.
+//! The reason why a server does not serve, for the log, and the waits between tries to connect.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -38,7 +38,8 @@ const IO_VALKEY: Layers =
 const ADAPTER: Layers = Layers {
     folder: "io-valkey",
     parent: "crate::server",
-    order: "failure, target < node < info, topology, polls < hub < backend",
+    order: "failure, redaction, trouble < target < node < info, topology, polls, writes < hub \
+            < backend",
     is_open: true,
 };
 
