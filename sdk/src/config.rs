@@ -77,7 +77,7 @@ pub struct WorkerConfig {
 pub(crate) const DEFAULT_LANE: &str = "default";
 
 /// The longest lifetime of a lease.
-pub(crate) const MAX_LEASE_TTL: Duration = Duration::from_hours(24);
+pub(crate) const MAX_LEASE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// The shortest duration of a setting: the store counts in milliseconds.
 const LEAST: Duration = Duration::from_millis(1);
 
