@@ -1,6 +1,7 @@
 //! `ff work`: a worker that handles executions with a command.
 
 mod attempt;
+mod health;
 mod printer;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,9 @@ pub async fn work(args: WorkArgs) -> Result<ExitCode, CliError> {
     let client = Client::connect(client_config, store.backend.clone()).await?;
     // Registered before anything runs, so that no signal is missed.
     let requests = shutdown::follow()?;
+    if let Some(address) = args.health {
+        health::start(address, store.backend.clone()).await?;
+    }
     let worker = FlowFabricWorker::connect_with(config, store.backend, None).await?;
     let instance = &worker.config().worker_instance_id;
     warn(&format!("ff: worker {instance} started in namespace {}\n", args.store.namespace));

@@ -182,3 +182,43 @@ fn the_filter_of_the_log_is_read_from_both_variables() {
     let expected = format!("WARN {id} k failed after");
     assert!(text(&output.stderr).contains(&expected), "{output:?}");
 }
+
+/// The status line and the body of a reply to a request.
+fn ask(address: &str, request: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let head = format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n");
+    stream.write_all(head.as_bytes()).expect("it reads");
+    let reply = within(move || std::io::read_to_string(stream).expect("it replies"));
+    let (head, body) = reply.split_once("\r\n\r\n").expect("a reply of HTTP");
+    (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
+}
+
+#[test]
+fn the_health_endpoint_reports_whether_the_store_answers() {
+    let store = Store::start();
+    let mut worker = store.spawn(&["work", "--exec", "true", "--health", "127.0.0.1:0"]);
+    let errors = LineReader::stderr(&mut worker);
+    let line = errors.line();
+    let url = line.split("http://").nth(1).expect("the line has the address");
+    let address = url.strip_suffix("/healthz").expect("the path").to_owned();
+    errors.wait_for("started in namespace ff");
+    let health = || ask(&address, "GET /healthz");
+    assert_eq!(health(), ("HTTP/1.1 200 OK".to_owned(), "ok\n".to_owned()));
+    assert_eq!(ask(&address, "HEAD /healthz"), ("HTTP/1.1 200 OK".to_owned(), String::new()));
+    assert!(ask(&address, "GET /").0.contains("404"));
+    assert!(ask(&address, "POST /healthz").0.contains("405"));
+    let server = store.pid();
+    kill(server, Signal::SIGSTOP).expect("it runs");
+    assert!(health().0.contains("503"));
+    kill(server, Signal::SIGCONT).expect("it runs");
+    assert!(health().0.contains("200"));
+    kill(server, Signal::SIGKILL).expect("it runs");
+    assert!(health().0.contains("503"));
+    end(worker);
+    let used = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let used = used.local_addr().expect("an address").to_string();
+    let store = Store::start();
+    let output = store.run(&["work", "--exec", "true", "--health", &used]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("cannot listen on --health"), "{output:?}");
+}

@@ -197,3 +197,30 @@ async fn a_right_that_is_removed_later_is_reported_by_reads() {
     let error = client.cancel(&id, "enough").await.unwrap_err().to_string();
     assert!(error.contains("whether it was applied is unknown"), "{error}");
 }
+
+/// The calls of a client whose password has changed end immediately, not at their time limit. What
+/// may have been applied stays in doubt. The worker goes on when the password is valid again.
+#[tokio::test]
+async fn a_client_whose_password_changes_is_refused_immediately() {
+    const SOON: Duration = Duration::from_secs(2);
+    let server = Server::valkey();
+    create_user(&server, &[], &[]);
+    let store = ff_sdk::open(&url(&server, 0)).await.unwrap();
+    let client = Client::connect_with(store.clone(), "demo").await.unwrap();
+    let config = WorkerConfig::new("w", "w-1", "demo").unwrap();
+    let worker = FlowFabricWorker::connect_with(config, store, None).await.unwrap();
+    submit(&client, Submission::new("kind")).await;
+    let task = claim(&worker).await;
+    server.expect(&["ACL", "SETUSER", "flowfabric", "resetpass", ">other"]);
+    server.expect(&["CLIENT", "KILL", "USER", "flowfabric"]);
+    let completing = tokio::spawn(task.complete(None));
+    // The first call may still be sent on the closed connection.
+    let error = timeout(SOON, client.submit(Submission::new("kind"))).await.unwrap().unwrap_err();
+    let engine = error.engine().unwrap();
+    assert!(engine.may_be_applied() || !error.is_retryable(), "{error}");
+    let error = timeout(SOON, client.submit(Submission::new("kind"))).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("WRONGPASS"), "{error}");
+    assert!(!error.is_retryable() && !error.engine().unwrap().may_be_applied(), "{error}");
+    server.expect(&["ACL", "SETUSER", "flowfabric", ">PASSWORD"]);
+    timeout(DEADLINE, completing).await.expect("it tries again").unwrap().unwrap();
+}

@@ -1,5 +1,7 @@
 //! The arguments of `ff work`.
 
+use std::net::SocketAddr;
+
 use clap::Args;
 use ff_sdk::LaneId;
 use ff_sdk::core::id::{ExecutionKind, WorkerId, WorkerInstanceId};
@@ -57,6 +59,10 @@ pub struct WorkArgs {
     #[arg(long = "timeout", alias = "timeout-ms", value_name = "TIME",
         value_parser = milliseconds)]
     pub timeout_ms: Option<u64>,
+    /// Serve GET /healthz over HTTP on this address, for example 127.0.0.1:8080. The status is 200
+    /// while the store answers, and 503 otherwise.
+    #[arg(long, value_name = "ADDRESS")]
+    pub health: Option<SocketAddr>,
     /// Print a line for each finished attempt.
     #[arg(long, short)]
     pub verbose: bool,

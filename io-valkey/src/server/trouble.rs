@@ -1,9 +1,8 @@
 //! The reason why a server does not serve, for the log, and the waits between tries to connect.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -107,8 +106,9 @@ impl Backoff {
         let outage = now - *self.since.get_or_insert(now);
         let wait = (outage / PART_OF_OUTAGE).clamp(WAITS[0], WAITS[1]);
         // Between half of the wait and all of it, so that programs do not try together.
-        let random = RandomState::new().build_hasher().finish() % 1_024;
-        let wait = wait / 2 + wait / 2 * random as u32 / 1_024;
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let random = wall.subsec_nanos() % 1_024;
+        let wait = wait / 2 + wait / 2 * random / 1_024;
         self.next = Some(now + wait);
         wait
     }
