@@ -186,6 +186,7 @@ fn the_exit_code_names_the_signal() {
     }
     let directory = TempDir::new().expect("a directory");
     let up = Pipe::new(&directory, "up");
+    store.submit_one(json!({"kind": "k"}));
     let command = format!("echo up > {}; sleep 1000", up.0.display());
     let mut worker = store.spawn(&["work", "--exec", &command]);
     let errors = LineReader::stderr(&mut worker);
