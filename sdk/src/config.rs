@@ -1,5 +1,6 @@
 //! The configuration of workers and clients.
 
+use std::fmt;
 use std::time::Duration;
 
 use ff_core::capability::Capabilities;
@@ -27,7 +28,7 @@ use crate::host::ClockSource;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct WorkerConfig {
     /// The URL of the store that [`FlowFabricWorker::connect`](crate::FlowFabricWorker::connect)
@@ -136,6 +137,24 @@ impl WorkerConfig {
     }
 }
 
+impl fmt::Debug for WorkerConfig {
+    /// Shows only the scheme of the store's URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.backend.as_deref().map(|url| url.split(':').next().unwrap_or_default());
+        f.debug_struct("WorkerConfig")
+            .field("backend", &scheme)
+            .field("worker_id", &self.worker_id)
+            .field("worker_instance_id", &self.worker_instance_id)
+            .field("namespace", &self.namespace)
+            .field("lanes", &self.lanes)
+            .field("kinds", &self.kinds)
+            .field("capabilities", &self.capabilities)
+            .field("max_concurrent_tasks", &self.max_concurrent_tasks)
+            .field("lease_ttl", &self.lease_ttl)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The configuration of a client.
 ///
 /// ```
@@ -223,4 +242,21 @@ fn check_format(context: &'static str, known: u8) -> Result<(), SdkError> {
     }
     let message = format!("is {known}: it must be 1 to {FORMAT}");
     Err(SdkError::config(context, "known_format", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_debug_form_hides_the_password_of_the_store() {
+        let mut config = WorkerConfig::new("worker", "worker-1", "here").unwrap();
+        for url in ["valkey://app:hunter2@db:6379", "valkey:/app:hunter2@db"] {
+            config.backend = Some(url.to_owned());
+            let shown = format!("{config:?}");
+            assert!(shown.contains("valkey") && !shown.contains("hunter2"), "{shown}");
+        }
+        config.backend = Some("app:hunter2@db:6379".to_owned());
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
 }

@@ -100,8 +100,8 @@ fn dependencies_between_crates_go_one_way() {
         ("ff-core", every, &[]),
         ("ff-io-valkey", every, &["ff-core"]),
         // Only the default features include Valkey.
-        ("ff-sdk", &["--no-default-features"], &["ff-core"]),
-        ("ff-sdk", every, &["ff-core", "ff-io-valkey"]),
+        ("ff-sdk", &["--no-default-features"], &["ff-core", "ff-sdk-macros"]),
+        ("ff-sdk", every, &["ff-core", "ff-io-valkey", "ff-sdk-macros"]),
         ("ff-sim", every, &["ff-core", "ff-io-valkey", "ff-sdk", "ff-sim-macros"]),
         ("ff-cli", every, &["ff-core", "ff-sdk"]),
     ];

@@ -14,11 +14,12 @@ use ff_tests::kit::{claim, submit, work};
 /// Types of core that only implementors of a backend, a clock or a store need.
 const OF_CORE: [&str; 4] = ["HostTime", "MemoryStore", "Operation", "StoreMeta"];
 
-const OF_STD: [&str; 25] = [
+const OF_STD: [&str; 26] = [
     "Arc",
     "Args",
     "AsRef",
     "BTreeMap",
+    "ControlFlow",
     "DeserializeOwned",
     "Duration",
     "Fn",
