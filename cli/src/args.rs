@@ -127,7 +127,7 @@ pub enum Command {
     ///
     /// Without a file, --kind submits one execution:
     ///
-    ///     ff submit --kind resize --payload '{"image": 17}' --wait
+    ///     ff submit --kind resize --payload 17 --wait
     ///
     /// All lines are checked before the first one is submitted. The command then prints the ID of
     /// each execution in the order of the input, or - for a line without one. With --json it prints

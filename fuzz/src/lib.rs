@@ -29,6 +29,7 @@ mod one_record;
 // compiled here again.
 #[path = "../../cli/src/cursor.rs"]
 mod cursor;
+#[allow(dead_code, reason = "the command uses all of it")]
 #[path = "../../cli/src/job_line.rs"]
 mod job_line;
 

@@ -99,8 +99,8 @@ impl Target {
     /// The scheme is `valkey` or `redis` for one server, with TLS `valkeys` or `rediss`; appended
     /// `-cluster` means a cluster, by one or more of its nodes. `allow_eviction=true` accepts a
     /// server that may evict keys. `open_timeout_ms`, by default 10,000, is the time for which
-    /// opening the store is tried again while the server cannot be reached; [`ValkeyBackend::open`]
-    /// itself tries once. `connect_timeout_ms` and `response_timeout_ms` are the longest
+    /// `ff_sdk::open` tries again while the server cannot be reached; `ValkeyBackend::open` itself
+    /// tries once. `connect_timeout_ms` and `response_timeout_ms` are the longest
     /// waits for a connection and for a reply, at least 1 and by default 5,000. A search for work
     /// asks all nodes of a cluster. Once one has answered, it waits for the others for
     /// `poll_grace_ms`, by default 250.
