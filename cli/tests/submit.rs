@@ -7,6 +7,8 @@ mod private_server;
 mod store;
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::json;
 
@@ -172,4 +174,22 @@ fn progress_is_printed_while_the_store_accepts_nothing_and_it_goes_on_afterwards
     errors.wait_for("15 created");
     let status = common::within(move || submitting.wait().expect("ff ends"));
     assert_eq!(status.code(), Some(0));
+}
+
+/// The recipe of the cookbook for work in another language, with the address of this store.
+#[test]
+fn the_recipe_for_another_language_counts_words() {
+    let store = Store::start();
+    let page = include_str!("../../docs/cookbook.md");
+    let (_, recipe) = page.split_once("```sh\n").expect("a recipe for the shell");
+    let (recipe, _) = recipe.split_once("```").expect("the end of the recipe");
+    let (export, recipe) = recipe.split_once('\n').expect("several lines");
+    assert!(export.starts_with("export FF_BACKEND="), "{export}");
+    let program = Path::new(env!("CARGO_BIN_EXE_ff")).parent().expect("a folder");
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap_or_default());
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", recipe]).env("FF_BACKEND", store.url()).env("PATH", path);
+    let output = shell.output().expect("a shell");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout).trim_end().lines().last(), Some("4"));
 }

@@ -110,15 +110,15 @@ pub use ff_core::execution::{
 };
 pub use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 pub use ff_core::id::{
-    AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FrameType, LaneId, LeaseEpoch, LeaseId,
-    Namespace, SignalId, SignalName, SignalSource, SuspensionId, WaitpointId, WaitpointKey,
-    WorkerId, WorkerInstanceId,
+    AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, FlowId, FrameType,
+    GrantId, LaneId, LeaseEpoch, LeaseId, Namespace, SignalId, SignalName, SignalSource,
+    SuspensionId, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
 };
 pub use ff_core::kinds::Kinds;
 pub use ff_core::op::{
     FramePage, ListFilter, ListPage, ListPosition, ReceivedSignal, StoredFrame, Suspect,
 };
-pub use ff_core::partition::{Partition, PartitionConfig};
+pub use ff_core::partition::{Partition, PartitionConfig, PartitionKey, PartitionKeyParseError};
 pub use ff_core::policy::{
     Backoff, ExecutionPolicy, Priority, ReclaimMode, RetryPolicy, TimeoutPolicy,
 };
@@ -148,3 +148,8 @@ pub mod extract {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct ReadMe;
+
+/// Compiles and runs the recipes of the cookbook.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/cookbook.md")]
+struct Cookbook;
