@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use common::{DEADLINE, is_gone, signal, within};
+use common::{DEADLINE, heed_interrupts, is_gone, signal, within};
 use private_server::PrivateServer;
 
 /// Sends a command and returns one value of the reply.
@@ -88,6 +88,7 @@ fn own_a_server() {
 }
 
 fn start_owner() -> (Child, String) {
+    heed_interrupts();
     let mut child = Command::new(std::env::current_exe().expect("this test"))
         .args(["signals_and_an_abort_of_the_owner_end_the_server", "--exact", "--nocapture"])
         .env(OWNER, "yes")

@@ -12,9 +12,10 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use common::{Pipe, is_gone, signal, text, within};
+use common::{Pipe, heed_interrupts, is_gone, signal, text, within};
 
 fn ff(arguments: &[&str]) -> Command {
+    heed_interrupts();
     let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     command.args(arguments).current_dir(root).stdin(Stdio::null());

@@ -5,13 +5,14 @@
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::Child;
-use std::sync::mpsc;
+use std::sync::{Arc, Once, mpsc};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
+use signal_hook::consts::SIGINT;
 use tempfile::TempDir;
 
 /// How long a test waits for an event.
@@ -26,6 +27,21 @@ pub fn within<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T
 
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Lets the processes that a test starts from now on receive SIGINT, also if the test itself ignores
+/// it, as a background job of a script does. A signal that has a handler is not ignored by a new
+/// process.
+pub fn heed_interrupts() {
+    static HEED: Once = Once::new();
+    HEED.call_once(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        if mask.is_some_and(|mask| mask & (1 << (SIGINT - 1)) != 0) {
+            signal_hook::flag::register(SIGINT, Arc::default()).expect("a handler for SIGINT");
+        }
+    });
 }
 
 pub fn signal(child: &Child, signal: Signal) {
