@@ -29,9 +29,9 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Lets the processes that a test starts from now on receive SIGINT, also if the test itself ignores
-/// it, as a background job of a script does. A signal that has a handler is not ignored by a new
-/// process.
+/// Lets the processes that a test starts from now on receive SIGINT, also if the test itself
+/// ignores it, as a background job of a script does. A signal that has a handler is not ignored by
+/// a new process.
 pub fn heed_interrupts() {
     static HEED: Once = Once::new();
     HEED.call_once(|| {
