@@ -137,7 +137,7 @@ async fn connect_client(
 /// Opens a store that outlives the command.
 pub async fn open_shared(url: Option<&str>, wait: Wait) -> Result<OpenStore, CliError> {
     match url {
-        None => Err(CliError::usage(format!(
+        None | Some("") => Err(CliError::usage(format!(
             "no store given: set --backend URL or FF_BACKEND, for example --backend {EXAMPLE}"
         ))),
         Some(url @ ("memory:" | "valkey:")) => Err(CliError::usage(format!(

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ff_sdk::core::execution::{ExecutionSnapshot, Outcome, ValueKind};
+use ff_sdk::core::execution::{AttemptEnd, ExecutionSnapshot, Outcome, ValueKind};
 use ff_sdk::{EngineError, SdkError};
 use serde_json::{Value, json};
 
@@ -100,6 +100,14 @@ fn rows(snapshot: &ExecutionSnapshot) -> Vec<(&'static str, String)> {
             rows.push(("failure", format!("{}: {reason}", failure.category)));
         }
         Some(Outcome::Cancelled { reason }) => rows.push(("reason", reason.clone())),
+        None => {
+            if let Some(AttemptEnd::Failed(failure)) =
+                snapshot.past_attempts.last().map(|past| &past.end)
+            {
+                let reason = failure.reason.trim();
+                rows.push(("last failure", format!("{}: {reason}", failure.category)));
+            }
+        }
         _ => {}
     }
     rows

@@ -67,6 +67,11 @@ fn ignored() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
+/// Whether Ctrl-C does not reach this process, as in a background job of a script.
+pub fn ignores_interrupts() -> bool {
+    ignored() & bit(SignalKind::interrupt()) != 0
+}
+
 /// The exit code of a command that was ended by a signal.
 pub fn exit_code(kind: SignalKind) -> ExitCode {
     let code = u8::try_from(kind.as_raw_value()).map(|number| SIGNAL_BASE + number);

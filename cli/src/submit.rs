@@ -28,7 +28,11 @@ const CHUNK_BYTES: usize = 8 << 20;
 pub async fn submit(args: SubmitArgs) -> Result<ExitCode, CliError> {
     match (&args.file, &args.kind) {
         (None, Some(kind)) => submit_one(&args, kind).await,
-        (file, _) => submit_file(&args, file.as_deref().unwrap_or(Path::new("-"))).await,
+        (Some(file), _) => submit_file(&args, file).await,
+        (None, None) => Err(CliError::usage(
+            "nothing to submit: give a FILE with one execution per line (- is standard input), or \
+             --kind KIND for one execution",
+        )),
     }
 }
 

@@ -32,6 +32,9 @@ pub async fn work(args: WorkArgs) -> Result<ExitCode, CliError> {
     let worker = FlowFabricWorker::connect_with(config, store.backend, None).await?;
     let instance = &worker.config().worker_instance_id;
     warn(&format!("ff: worker {instance} started in namespace {}\n", args.store.namespace));
+    if shutdown::ignores_interrupts() {
+        warn("ff: SIGINT is ignored, as in a background job: stop this worker with SIGTERM\n");
+    }
     let job = ShellJob::Command(args.exec);
     let limits = Limits {
         max: args.max.unwrap_or(u64::MAX),

@@ -437,3 +437,23 @@ fn json_has_one_vocabulary() {
     assert!(result["execution_id"].is_string() && result["id"].is_null(), "{result}");
     assert_eq!((&result["outcome"], &result["state"]), (&json!("success"), &json!("completed")));
 }
+
+#[test]
+fn an_execution_is_named_by_its_id_or_its_form_for_urls() {
+    let store = Store::start();
+    let id = store.submit_one(json!({"kind": "k"}));
+    let short = id.replace("{fp:", "").replace("}:", ".");
+    for name in [&id, &short] {
+        assert!(store.out(&["describe", name]).contains(&id), "{name}");
+    }
+}
+
+#[test]
+fn an_execution_that_is_retried_shows_its_last_failure() {
+    let store = Store::start();
+    let retry = json!({"max_retries": 1, "backoff": {"fixed": {"delay_ms": 3_600_000}}});
+    let id = store.submit_one(json!({"kind": "k", "retry": retry}));
+    store.out(&["work", "--exec", "echo no paper >&2; exit 3", "--max", "1"]);
+    let shown = store.out(&["describe", &id]);
+    assert!(shown.contains("last failure") && shown.contains("no paper"), "{shown}");
+}

@@ -311,7 +311,10 @@ pub struct ExecutionId {
 #[non_exhaustive]
 pub enum ExecutionIdError {
     /// The text does not begin with `{fp:`, or the tag is not closed.
-    #[error("invalid execution id {text:?}: expected {{fp:N}}:<uuid>, such as {{fp:7}}:<uuid>")]
+    #[error(
+        "invalid execution id {text:?}: expected {{fp:N}}:<uuid>, such as {{fp:7}}:<uuid>, or \
+         N.<uuid> as in URLs"
+    )]
     MissingTag {
         /// The text.
         text: String,

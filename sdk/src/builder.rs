@@ -100,7 +100,7 @@ impl WorkerBuilder {
         })
     }
 
-    /// Sets the number of tasks that it holds at the same time.
+    /// Sets the number of tasks that it holds at the same time. Default: 1.
     pub fn max_concurrent_tasks(self, slots: usize) -> Self {
         self.set(|config| config.max_concurrent_tasks = slots)
     }

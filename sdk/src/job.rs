@@ -43,6 +43,11 @@ use crate::submission::{IntoSubmission, Submission};
 /// # Ok(())
 /// # }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a job",
+    note = "derive it: `#[derive(Serialize, Deserialize, Job)]`",
+    note = "the first argument of the handler of a job is the job"
+)]
 pub trait Job: FromTask + Serialize + DeserializeOwned + Send + 'static {
     /// The kind of its executions, which selects the handler.
     const KIND: &'static str;
@@ -140,7 +145,7 @@ impl WorkerRuntime {
             >,
     {
         let handler = JobHandler { handler, arguments: PhantomData::<fn(Args)> };
-        self.register(<Args::Job as Job>::KIND, Box::new(handler), options)
+        self.register(&<Args::Job as Job>::options(), Box::new(handler), options)
     }
 }
 

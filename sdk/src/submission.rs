@@ -186,6 +186,14 @@ impl Submission {
         self
     }
 
+    pub(crate) fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    pub(crate) fn lane_name(&self) -> &str {
+        &self.lane
+    }
+
     /// Parses all parts into the command.
     pub(crate) fn into_create(
         self,

@@ -14,6 +14,7 @@ use super::store::StoreArgs;
 #[derive(Debug, Args)]
 pub struct SignalArgs {
     /// The ID of the execution.
+    #[arg(value_parser = ExecutionId::from_any)]
     pub id: ExecutionId,
     /// The ID or the name of the waitpoint. If several waitpoints had this name, the signal goes to
     /// the one that the token belongs to.

@@ -38,6 +38,7 @@ pub struct TransientStoreArgs {
 #[derive(Debug, Args)]
 pub struct ExecutionArgs {
     /// The ID of the execution.
+    #[arg(value_parser = ExecutionId::from_any)]
     pub id: ExecutionId,
     #[command(flatten)]
     pub store: StoreArgs,

@@ -14,7 +14,7 @@ use super::store::StoreArgs;
 #[derive(Debug, Args)]
 pub struct SubmitArgs {
     /// The file with one execution per line, or - for standard input.
-    #[arg(required_unless_present = "kind", conflicts_with = "kind")]
+    #[arg(conflicts_with = "kind")]
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub store: StoreArgs,

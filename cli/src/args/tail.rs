@@ -11,6 +11,7 @@ use super::store::StoreArgs;
 #[derive(Debug, Args)]
 pub struct TailArgs {
     /// The ID of the execution.
+    #[arg(value_parser = ExecutionId::from_any)]
     pub id: ExecutionId,
     #[command(flatten)]
     pub store: StoreArgs,

@@ -86,7 +86,7 @@ pub(super) fn is_passing(refused: &str) -> bool {
 pub(super) fn in_words(code: &str) -> Option<&'static str> {
     Some(match code {
         "WRONGPASS" => "the server refuses the user name or the password",
-        "NOAUTH" => "the server wants a user name and a password",
+        "NOAUTH" => "the server wants a password: put it in the URL, as in valkey://:PASSWORD@HOST",
         "NOPERM" => "the user lacks a right: grant all of docs/valkey.md, Access",
         "DENIED" => "the server takes only connections of its own host",
         "READONLY" => "the server is a replica and takes no writes",

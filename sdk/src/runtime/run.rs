@@ -11,7 +11,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::config::DEFAULT_LANE;
 use crate::error::SdkError;
+use crate::submission::Submission;
 use crate::task::ClaimedTask;
 use crate::worker::FlowFabricWorker;
 
@@ -55,6 +57,8 @@ use super::unwind::{CatchUnwind, catch};
 pub struct WorkerRuntime {
     worker: FlowFabricWorker,
     handlers: BTreeMap<String, Registered>,
+    /// The lanes to which the jobs among the kinds are submitted.
+    lanes: BTreeMap<String, String>,
     states: SharedState,
     shutdown_deadline: Duration,
     report: Arc<Counters>,
@@ -87,6 +91,7 @@ impl WorkerRuntime {
         Self {
             worker,
             handlers: BTreeMap::new(),
+            lanes: BTreeMap::new(),
             states: SharedState::default(),
             shutdown_deadline: SHUTDOWN_DEADLINE,
             report: Arc::default(),
@@ -127,12 +132,32 @@ impl WorkerRuntime {
     /// Registers the handler of a kind.
     pub(crate) fn register(
         mut self,
-        kind: &str,
+        submission: &Submission,
         handler: Box<dyn AnyHandler>,
         options: HandlerOptions,
     ) -> Self {
-        self.handlers.insert(kind.to_owned(), Registered { handler, options });
+        let (kind, lane) = (submission.kind().to_owned(), submission.lane_name().to_owned());
+        self.lanes.insert(kind.clone(), lane);
+        self.handlers.insert(kind, Registered { handler, options });
         self
+    }
+
+    /// Checks that the worker serves the lanes to which its jobs are submitted. A worker whose
+    /// lanes were chosen may leave them to others.
+    fn check_lanes(&self) -> Result<(), SdkError> {
+        let own = &self.worker.config().lanes;
+        let lacking =
+            self.lanes.iter().find(|(_, lane)| own.iter().all(|own| own.as_str() != **lane));
+        let Some((kind, lane)) = lacking else { return Ok(()) };
+        if own.iter().any(|own| own.as_str() != DEFAULT_LANE) {
+            tracing::warn!(kind, lane, "the worker does not serve the lane of this job");
+            return Ok(());
+        }
+        let message = format!(
+            "do not contain `{lane}`, to which the job `{kind}` is submitted: add \
+             .lanes([\"{lane}\"]) to the worker"
+        );
+        Err(SdkError::config("worker", "lanes", message))
     }
 
     /// Adds a value that handlers share, as the argument [`State`](super::State). A later value of
@@ -172,6 +197,8 @@ impl WorkerRuntime {
     ///
     /// - [`SdkError::MissingState`] when a handler needs shared state that was not passed to
     ///   [`state`](Self::state); nothing was claimed.
+    /// - [`SdkError::Config`] when the lanes of the worker were not chosen and it has the handler
+    ///   of a job that is submitted to another lane than `default`; nothing was claimed.
     /// - Any other when claiming fails with an error that is not retryable, such as `NewerFormat`
     ///   (see [`FlowFabricWorker::claim_next`]). The runtime first waits for the running handlers,
     ///   whose leases it still renews.
@@ -180,7 +207,8 @@ impl WorkerRuntime {
     ///
     /// Not cancel safe: running handlers are dropped, and their leases expire.
     pub async fn run_until<T>(self, shutdown: impl Future<Output = T>) -> Result<T, SdkError> {
-        let Self { worker, handlers, states, shutdown_deadline, report, idle } = self;
+        self.check_lanes()?;
+        let Self { worker, handlers, states, shutdown_deadline, report, idle, .. } = self;
         for (kind, registered) in &handlers {
             if let Some(state) = registered.handler.missing_state(&states) {
                 return Err(SdkError::MissingState { kind: kind.clone(), state });

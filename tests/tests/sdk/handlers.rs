@@ -301,3 +301,28 @@ async fn a_runtime_can_run_until_it_is_idle() {
     let idle = WorkerRuntime::new(fixture.worker("idle").await).handle("work", || async {});
     idle.run_until_idle().await.unwrap();
 }
+
+#[derive(serde::Serialize, serde::Deserialize, ff_sdk::Job)]
+#[job(kind = "resize", lane = "media")]
+struct Resize;
+
+async fn resize(_: Resize) -> Result<(), BoxError> {
+    Ok(())
+}
+
+/// A worker whose lanes were not chosen does not wait forever for a job of another lane.
+#[tokio::test(start_paused = true)]
+async fn a_job_of_a_lane_that_the_worker_does_not_serve_is_refused_at_the_start() {
+    let ff = ff_sdk::FlowFabric::connect_with(Fixture::memory().backend()).await.unwrap();
+    let id = ff.client().submit(Resize).await.unwrap().id();
+    let runtime = ff.worker("w").runtime().await.unwrap().job(resize);
+    let refused = runtime.run_until(ff.client().output::<Resize>(&id)).await.err();
+    let refused = refused.expect("it does not start").to_string();
+    assert!(refused.contains(".lanes([\"media\"])"), "{refused}");
+
+    let runtime = ff.worker("w").lanes(["media"]).runtime().await.unwrap().job(resize);
+    runtime.run_until(ff.client().output::<Resize>(&id)).await.unwrap().unwrap();
+    // Chosen lanes may leave a job to others.
+    let runtime = ff.worker("w").lanes(["bulk"]).runtime().await.unwrap().job(resize);
+    runtime.run_until(std::future::ready(())).await.unwrap();
+}
