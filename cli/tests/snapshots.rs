@@ -67,6 +67,7 @@ impl Transcript {
     }
 
     fn run_with_input(&mut self, arguments: &[&str], input: &str) {
+        common::heed_interrupts();
         let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
         command.args(arguments).env_clear().envs(self.environment.clone());
         // The log of ff work has times, which differ from run to run.
