@@ -127,7 +127,8 @@ impl Carrier {
         match output {
             AnyOutput::Command(result) => {
                 let (record, at) = (self.seen.as_deref(), self.seen_at);
-                let seen = Seen { record, at, begun: at, jumps: server.model.jumps };
+                let seen =
+                    Seen { record, at, begun: at, jumps: server.model.jumps, may_be_older: false };
                 answer::check_command(&mut server.model, &self.caller, seen, result)?;
                 self.refused(server, result.as_ref().err())
             }

@@ -27,6 +27,9 @@ pub struct Seen<'s> {
     pub begun: TimestampMs,
     /// How often the store's clock or history had jumped when it gave that reply.
     pub jumps: u64,
+    /// Whether the answer may be older than that reply, since another command of the same call took
+    /// longer.
+    pub may_be_older: bool,
 }
 
 /// Checks the answer to a command, and remembers the executions that it acknowledges.
@@ -36,14 +39,17 @@ pub fn check_command(
     seen: Seen<'_>,
     result: &Result<Committed<AnyOutcome>, EngineError>,
 ) -> Result<(), Broken> {
-    let Seen { record, at, begun, jumps } = seen;
+    let Seen { record, at, begun, jumps, may_be_older } = seen;
     suspend::check_answer(model, caller, result, at)?;
     signal::check_answer(model, caller, at, jumps, result)?;
     token::check_answer(model, caller, record, at, begun, result)?;
     frame::check_answer(model, caller, record, result)?;
     identity::check_answer(model, caller, record, result)?;
     let Ok(committed) = result else { return Ok(()) };
-    durable::check_answer(model, caller, committed)?;
+    // A failover may have lost the effect after the answer to it.
+    if !may_be_older || model.jumps == 0 {
+        durable::check_answer(model, caller, committed)?;
+    }
     match &committed.outcome {
         AnyOutcome::Create(CreateOutcome::Created(id) | CreateOutcome::Duplicate(id)) => {
             let generation = model.generation(id);

@@ -42,7 +42,7 @@ impl World {
                 return self.note_command(number, None, seen, result);
             }
             Output::Gathered(_, answers) => {
-                let seen = Seen { record: None, ..running.seen() };
+                let seen = Seen { record: None, may_be_older: true, ..running.seen() };
                 return answers.iter().enumerate().try_for_each(|(part, (_, result))| {
                     self.note_command(number, Some(part), seen, result)
                 });

@@ -114,7 +114,7 @@ struct Running {
 impl Running {
     fn seen(&self) -> Seen<'_> {
         let (record, at) = (self.seen.0.as_deref(), self.seen.1);
-        Seen { record, at, begun: self.begun, jumps: self.jumps }
+        Seen { record, at, begun: self.begun, jumps: self.jumps, may_be_older: false }
     }
 }
 
