@@ -23,7 +23,7 @@ use crate::progress::Progress;
 use crate::report::Summary;
 use crate::results::{Results, ResultsFile};
 use crate::shutdown::{Signals, exit_code, waiting_message};
-use crate::{backend, names, shell, timeline};
+use crate::{backend, shell, timeline};
 
 /// How often the progress is updated.
 const SHOW_EVERY: Duration = Duration::from_millis(100);
@@ -45,7 +45,7 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         backend: store.backend.clone(),
         instance: match store.shared {
             // Two runs on one store must not share a name.
-            true => names::instance("ff-run")?,
+            true => ff_sdk::unique_name("ff-run"),
             false => "ff-run".to_owned(),
         },
         namespace: args.namespace.clone(),

@@ -61,7 +61,7 @@ fn config(args: &WorkArgs) -> Result<WorkerConfig, CliError> {
     let worker = args.worker.as_ref().map_or_else(names::host, ToString::to_string);
     let instance = match &args.instance {
         Some(instance) => instance.to_string(),
-        None => names::instance(&worker)?,
+        None => ff_sdk::unique_name(&worker),
     };
     let mut config = WorkerConfig::new(worker, instance, args.store.namespace.as_str())?;
     config.lanes.clone_from(&args.lane);

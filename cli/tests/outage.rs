@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::json;
 use tempfile::TempDir;
 
-use common::{Pipe, signal, text, within};
+use common::{DEADLINE, Pipe, signal, text, within};
 use store::{LineReader, Store};
 
 /// How soon a refusal must be reported.
@@ -32,6 +32,13 @@ fn run_as(store: &Store, user: &str, arguments: &[&str]) -> Output {
     let url = store.url().replace("://", &format!("://{user}@"));
     let child = store.ff(arguments).env("FF_BACKEND", url).spawn().expect("ff starts");
     within(move || child.wait_with_output().expect("ff ends"))
+}
+
+/// How many logins the server has refused.
+fn refused_logins(store: &Store) -> u64 {
+    let reply = store.query("ACL LOG");
+    let counts = reply.lines().zip(reply.lines().skip(1)).filter(|(name, _)| *name == "count");
+    counts.filter_map(|(_, count)| count.strip_prefix(':')?.parse::<u64>().ok()).sum()
 }
 
 /// Waits for a line, and returns the lines that contain `counted` until then.
@@ -87,8 +94,11 @@ fn a_worker_reports_once_that_it_is_refused() {
     let reason = format!("the store at {address} cannot be used: WRONGPASS");
     errors.wait_for(&reason);
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
-    // Long enough for several tries.
-    std::thread::sleep(Duration::from_millis(800));
+    // Several more tries.
+    let (wanted, deadline) = (refused_logins(&store) + 3, Instant::now() + DEADLINE);
+    while refused_logins(&store) < wanted {
+        assert!(Instant::now() < deadline, "the worker does not try again");
+    }
     store.query("ACL SETUSER app >old");
     let repeated = count_until(&errors, "cannot be used", "connected again to the store at");
     assert_eq!(repeated, 0);

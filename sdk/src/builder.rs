@@ -56,7 +56,7 @@ impl WorkerConfig {
 
 impl WorkerBuilder {
     pub(crate) fn new(worker: &str, namespace: &str) -> Self {
-        Self { config: WorkerConfig::new(worker, new_instance(worker), namespace), store: None }
+        Self { config: WorkerConfig::new(worker, unique_name(worker), namespace), store: None }
     }
 
     /// Uses this store, and not the one of the configured URL.
@@ -198,9 +198,10 @@ impl std::fmt::Debug for WorkerBuilder {
 /// The longest part of a worker's name in the name of its process.
 const MAX_NAME: usize = 40;
 
-/// A name for a process that no other process has. It has a random part, because processes in
-/// different containers can have the same process ID.
-fn new_instance(worker: &str) -> String {
+/// Returns a name for a process of a worker that no other process has, at most 64 bytes. It has a
+/// random part, because processes in different containers can have the same process ID.
+/// [`WorkerBuilder`] uses it unless an instance is given.
+pub fn unique_name(worker: &str) -> String {
     let worker: String = worker.chars().take(MAX_NAME).collect();
     format!("{worker}-{}-{:08x}", std::process::id(), system_entropy().next_u64() as u32)
 }

@@ -121,40 +121,37 @@ impl WorkerRuntime {
     /// that returns the job's output or an error ([`IntoTaskOutcome`] lists which). It replaces an
     /// earlier handler of the same kind.
     #[must_use]
-    pub fn job<H, Args, E>(self, handler: H) -> Self
-    where
-        Args: JobArguments,
-        E: Into<BoxError> + 'static,
-        H: Handler<
-                Args,
-                Future: Future<Output = Result<<Args::Job as Job>::Output, E>> + Send + 'static,
-            >,
-    {
+    pub fn job<Args: JobArguments>(self, handler: impl JobHandler<Args>) -> Self {
         self.job_with(handler, HandlerOptions::default())
     }
 
     /// Registers the handler of a job with options, such as a timeout.
     #[must_use]
-    pub fn job_with<H, Args, E>(self, handler: H, options: HandlerOptions) -> Self
-    where
-        Args: JobArguments,
-        E: Into<BoxError> + 'static,
-        H: Handler<
-                Args,
-                Future: Future<Output = Result<<Args::Job as Job>::Output, E>> + Send + 'static,
-            >,
-    {
-        let handler = JobHandler { handler, arguments: PhantomData::<fn(Args)> };
+    pub fn job_with<Args: JobArguments>(
+        self,
+        handler: impl JobHandler<Args>,
+        options: HandlerOptions,
+    ) -> Self {
+        let handler = Typed { handler, arguments: PhantomData::<fn(Args)> };
         self.register(&<Args::Job as Job>::options(), Box::new(handler), options)
     }
 }
 
-struct JobHandler<H, Args> {
-    handler: H,
-    arguments: PhantomData<fn(Args)>,
+/// The handler of a job. Every [`Handler`] implements it whose first argument is the job, and whose
+/// future is [`Send`] and returns the job's output or an error.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the handler of a job",
+    label = "expected an `async fn` that returns `Result<Output, E>`",
+    note = "the first argument is a type that derives `Job`; `Output` is the type in \
+            `#[job(output = ..)]`, by default `()`",
+    note = "the error converts to `Box<dyn Error + Send + Sync>`"
+)]
+pub trait JobHandler<Args: JobArguments>: Handler<Args> {
+    /// Runs the handler.
+    fn run(&self, arguments: Args) -> BoxFuture<'static, TaskOutcome>;
 }
 
-impl<H, Args, E> AnyHandler for JobHandler<H, Args>
+impl<H, Args, E> JobHandler<Args> for H
 where
     Args: JobArguments,
     E: Into<BoxError> + 'static,
@@ -163,12 +160,21 @@ where
             Future: Future<Output = Result<<Args::Job as Job>::Output, E>> + Send + 'static,
         >,
 {
+    fn run(&self, arguments: Args) -> BoxFuture<'static, TaskOutcome> {
+        let work = self.call(arguments);
+        Box::pin(async move { work.await.map(Json).into_task_outcome() })
+    }
+}
+
+struct Typed<H, Args> {
+    handler: H,
+    arguments: PhantomData<fn(Args)>,
+}
+
+impl<Args: JobArguments, H: JobHandler<Args>> AnyHandler for Typed<H, Args> {
     fn call(&self, context: &TaskContext) -> BoxFuture<'static, TaskOutcome> {
         match Args::from_task(context) {
-            Ok(arguments) => {
-                let work = self.handler.call(arguments);
-                Box::pin(async move { work.await.map(Json).into_task_outcome() })
-            }
+            Ok(arguments) => self.handler.run(arguments),
             Err(error) => Box::pin(std::future::ready(TaskOutcome::Fail(error))),
         }
     }

@@ -63,7 +63,7 @@ mod worker;
 
 pub use admin::FlowFabricAdminClient;
 pub use audit::{AuditProgress, AuditReport, Auditor};
-pub use builder::WorkerBuilder;
+pub use builder::{WorkerBuilder, unique_name};
 pub use client::{
     Client, ExecutionResult, History, HistoryEntry, QuarantinePage, Quarantined, Tail, TailItem,
 };
@@ -75,7 +75,7 @@ pub use fabric::{Connect, FlowFabric};
 pub use ff_sdk_macros::Job;
 pub use grants::{ReclaimExecutionArgs, ReclaimExecutionOutcome};
 pub use host::{ClockSource, HostClock};
-pub use job::{Job, JobArguments};
+pub use job::{Job, JobArguments, JobHandler};
 pub use journal::{JournalBackend, JournalCompletions};
 pub use memory::MemoryBackend;
 pub use runtime::{

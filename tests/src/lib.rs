@@ -1,6 +1,7 @@
 //! The shared parts of the suites that cross crates: fixtures, a backend that injects faults, real
 //! servers, and the scenarios, each of which runs against every backend from one source.
 
+pub mod captured;
 pub mod conformance;
 pub mod crash;
 pub mod faulty_backend;

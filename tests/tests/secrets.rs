@@ -4,7 +4,6 @@
 
 use std::fmt::Debug;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
 
 use ff_sdk::core::partition::Partition;
 use ff_sdk::core::store::{Cursor, ReplyBody, Request, StreamName, StreamPage};
@@ -13,48 +12,17 @@ use ff_sdk::{
     WaitpointToken,
 };
 use ff_tests::Fixture;
+use ff_tests::captured::Captured;
 use ff_tests::kit::{claim, describe, secs, send, submit, work};
-use tracing_subscriber::fmt::MakeWriter;
 
 /// A secret that is easily found in every representation.
 const SECRET: &str = "5ec2e7a1b2c3d4e5f60718293a4b5c6d";
 /// The next one.
 const NEXT: &str = "0badc0ffee112233445566778899aabb";
 
-/// The captured output.
-#[derive(Clone, Default)]
-struct Output(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("no holder panics").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Output {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
-impl Output {
-    /// Prints a value in its `Debug` forms.
-    fn debug(&mut self, value: impl Debug) {
-        writeln!(self, "{value:?} {value:#?}").expect("a write to memory succeeds");
-    }
-
-    /// The output in lower case.
-    fn text(&self) -> String {
-        let bytes = self.0.lock().expect("no holder panics").clone();
-        String::from_utf8_lossy(&bytes).to_lowercase()
-    }
+/// Prints a value in its `Debug` forms.
+fn debug(output: &mut Captured, value: impl Debug) {
+    writeln!(output, "{value:?} {value:#?}").expect("a write to memory succeeds");
 }
 
 /// The bytes of hexadecimal digits, as `Debug` prints a list of them.
@@ -65,32 +33,32 @@ fn listed(hex: &str) -> String {
 }
 
 /// Uses tokens in every way, and prints all values on the way. Returns the tokens.
-async fn use_tokens(fixture: &Fixture, output: &mut Output) -> Vec<WaitpointToken> {
+async fn use_tokens(fixture: &Fixture, output: &mut Captured) -> Vec<WaitpointToken> {
     let (client, admin) = (fixture.client().await, fixture.admin().await);
-    output.debug(admin.rotate_waitpoint_secret("k1", SECRET, 60_000).await);
+    debug(output, admin.rotate_waitpoint_secret("k1", SECRET, 60_000).await);
     let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     let pending = task.create_pending_waitpoint("inbox", None).await.unwrap();
-    output.debug(&pending);
-    output.debug(admin.rotate_waitpoint_secret("k2", NEXT, 60_000).await);
-    output.debug(admin.rotate_waitpoint_secret("k1", NEXT, 0).await);
-    output.debug(admin.rotate_waitpoint_secret("k3", &format!("{SECRET}x"), 0).await);
+    debug(output, &pending);
+    debug(output, admin.rotate_waitpoint_secret("k2", NEXT, 60_000).await);
+    debug(output, admin.rotate_waitpoint_secret("k1", NEXT, 0).await);
+    debug(output, admin.rotate_waitpoint_secret("k3", &format!("{SECRET}x"), 0).await);
     fixture.advance(secs(2)).await;
-    output.debug(&task);
+    debug(output, &task);
     let suspension = Suspension::until_signal("answer").unwrap();
-    output.debug(&suspension);
+    debug(output, &suspension);
     let SuspendOutcome::Suspended { waitpoints, .. } = task.suspend(suspension).await.unwrap()
     else {
         panic!("no signal was sent yet");
     };
-    output.debug(&waitpoints);
+    debug(output, &waitpoints);
     print_signals(&client, &id, &[&pending, &waitpoints[0]], output).await;
     let task = claim(&worker).await;
-    output.debug(task.resume_signals().await);
+    debug(output, task.resume_signals().await);
     task.complete(None).await.unwrap();
-    output.debug(admin.list_waitpoint_secrets().await);
-    output.debug(serde_json::to_string(&admin.list_waitpoint_secrets().await.unwrap()));
+    debug(output, admin.list_waitpoint_secrets().await);
+    debug(output, serde_json::to_string(&admin.list_waitpoint_secrets().await.unwrap()));
     print_views(fixture, &client, &id, output).await;
     vec![pending.token, waitpoints[0].token.clone()]
 }
@@ -100,17 +68,17 @@ async fn print_signals(
     client: &Client,
     id: &ExecutionId,
     waitpoints: &[&IssuedWaitpoint],
-    output: &mut Output,
+    output: &mut Captured,
 ) {
     for at in waitpoints {
-        output.debug(describe(client, id).await);
-        output.debug(send(client, id, at, "good").await);
+        debug(output, describe(client, id).await);
+        debug(output, send(client, id, at, "good").await);
         let swapped = waitpoints.iter().find(|other| other.id != at.id).expect("there are two");
         let bad = Signal::new("bad", swapped.token.clone()).unwrap();
-        output.debug(&bad);
+        debug(output, &bad);
         let refused = client.deliver_signal(id, &at.id, bad).await;
         writeln!(output, "{}", refused.as_ref().unwrap_err()).unwrap();
-        output.debug(refused);
+        debug(output, refused);
         let command = Command::DeliverSignal(ff_sdk::core::execution::DeliverSignal {
             execution_id: *id,
             waitpoint_id: at.id,
@@ -121,31 +89,31 @@ async fn print_signals(
             payload: None,
             creator: Default::default(),
         });
-        output.debug(&command);
-        output.debug(client.execute(command).await);
+        debug(output, &command);
+        debug(output, client.execute(command).await);
     }
 }
 
 /// Prints lists, snapshots, histories and the raw journal.
-async fn print_views(fixture: &Fixture, client: &Client, id: &ExecutionId, output: &mut Output) {
+async fn print_views(fixture: &Fixture, client: &Client, id: &ExecutionId, output: &mut Captured) {
     let seen = describe(client, id).await;
-    output.debug(&seen);
+    debug(output, &seen);
     writeln!(output, "{}", serde_json::to_string(&seen).unwrap()).unwrap();
-    output.debug(client.history(id).await);
-    output.debug(client.list(ListFilter::default(), None, 100).await);
+    debug(output, client.history(id).await);
+    debug(output, client.list(ListFilter::default(), None, 100).await);
     let (partition, stream) = (id.partition(), StreamName::Journal);
     let page = StreamPage { partition, stream, from: Cursor::Start, limit: 1_000 };
     let reply = fixture.backend().call(Request::Stream(page)).await.unwrap();
     let ReplyBody::Stream(page) = reply.body else { panic!("a page of the journal") };
     for entry in page.entries {
         output.write_all(&entry.entry).unwrap();
-        output.debug(entry);
+        debug(output, entry);
     }
     assert_eq!(Partition::flow(id.partition().index), partition);
 }
 
-fn search(output: &Output, tokens: &[WaitpointToken]) {
-    let text = output.text();
+fn search(output: &Captured, tokens: &[WaitpointToken]) {
+    let text = output.text().to_lowercase();
     assert!(text.contains("rotate") && text.contains("signal delivered"), "logs were captured");
     for secret in [SECRET, NEXT] {
         assert!(!text.contains(secret), "a secret was printed");
@@ -160,7 +128,7 @@ fn search(output: &Output, tokens: &[WaitpointToken]) {
 
 /// Captures all output at trace level, and searches it for secrets and tokens.
 async fn check_output(fixture: &Fixture) {
-    let mut output = Output::default();
+    let mut output = Captured::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
         .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)

@@ -88,7 +88,7 @@ pub(super) fn in_words(code: &str) -> Option<&'static str> {
         "WRONGPASS" => "the server refuses the user name or the password",
         "NOAUTH" => "the server wants a password: put it in the URL, as in valkey://:PASSWORD@HOST",
         "NOPERM" => "the user lacks a right: grant all of docs/valkey.md, Access",
-        "DENIED" => "the server takes only connections of its own host",
+        "DENIED" => "the server takes only connections from its host",
         "READONLY" => "the server is a replica and takes no writes",
         "NOREPLICAS" => {
             "the server has too few replicas (min-replicas-to-write), and takes no writes"

@@ -1,8 +1,6 @@
 //! The log lines of workers: their start, failures, and how leases end; and the
 //! counters of the runtime.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ff_sdk::core::policy::{ExecutionPolicy, RetryPolicy};
@@ -12,45 +10,25 @@ use ff_sdk::{
     WorkerRuntime,
 };
 use ff_tests::Fixture;
+use ff_tests::captured::Captured;
 use ff_tests::kit::{secs, submit, work};
 use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::fmt::MakeWriter;
 
 /// The lines that this thread logs at level info and above.
-#[derive(Clone, Default)]
-struct Logs(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Logs {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("no holder panics").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Logs {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
+#[derive(Default)]
+struct Logs(Captured);
 
 impl Logs {
     /// Collects until the guard is dropped.
     fn collect() -> (Self, DefaultGuard) {
         let logs = Self::default();
-        let subscriber = tracing_subscriber::fmt().with_writer(logs.clone()).without_time();
+        let subscriber = tracing_subscriber::fmt().with_writer(logs.0.clone()).without_time();
         (logs, tracing::subscriber::set_default(subscriber.finish()))
     }
 
     /// The lines with this text.
     fn with(&self, text: &str) -> Vec<String> {
-        let bytes = self.0.lock().expect("no holder panics").clone();
-        let all = String::from_utf8(bytes).expect("text");
+        let all = self.0.text();
         all.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
     }
 
