@@ -316,8 +316,9 @@ async fn a_job_of_a_lane_that_the_worker_does_not_serve_is_refused_at_the_start(
     let ff = ff_sdk::FlowFabric::connect_with(Fixture::memory().backend()).await.unwrap();
     let id = ff.client().submit(Resize).await.unwrap().id();
     let runtime = ff.worker("w").runtime().await.unwrap().job(resize);
-    let refused = runtime.run_until(ff.client().output::<Resize>(&id)).await.err();
-    let refused = refused.expect("it does not start").to_string();
+    let running = runtime.run_until(ff.client().output::<Resize>(&id));
+    let ended = tokio::time::timeout(secs(60), running).await.expect("it does not wait");
+    let refused = ended.err().expect("it does not start").to_string();
     assert!(refused.contains(".lanes([\"media\"])"), "{refused}");
 
     let runtime = ff.worker("w").lanes(["media"]).runtime().await.unwrap().job(resize);
