@@ -1,8 +1,13 @@
 //! Hides the credentials of a store URL in messages, also if the URL is malformed.
 
 /// The options whose values are not secret.
-pub(crate) const OPTIONS: [&str; 4] =
-    ["allow_eviction", "connect_timeout_ms", "response_timeout_ms", "poll_grace_ms"];
+pub(crate) const OPTIONS: [&str; 5] = [
+    "allow_eviction",
+    "open_timeout_ms",
+    "connect_timeout_ms",
+    "response_timeout_ms",
+    "poll_grace_ms",
+];
 
 /// Hides user, password and the values of unknown options of a store URL, for messages.
 ///
@@ -86,6 +91,7 @@ mod tests {
             ("valkey://:s@cret@host:1", "valkey://***@host:1"),
             ("valkey-cluster://u:p@a:1,b:2", "valkey-cluster://***@a:1,b:2"),
             ("valkey://host:1?poll_grace_ms=9", "valkey://host:1?poll_grace_ms=9"),
+            ("valkey://host?open_timeout_ms=9", "valkey://host?open_timeout_ms=9"),
             ("valkey://host?password=p&b", "valkey://host?password=***"),
             ("valkey://host?password=p@q", "valkey://***"),
             ("valkey://u:p?q@host", "valkey://***"),

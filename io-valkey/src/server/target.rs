@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
-use crate::redaction::{is_scheme, redacted_url, shown};
+use crate::redaction::{OPTIONS, is_scheme, redacted_url, shown};
 
 /// A parsed store URL.
 #[derive(Clone)]
@@ -76,9 +76,6 @@ const FORMS: &str = "expected memory:, valkey://HOST:PORT or \
 
 const ENCODE: &str = "write `/`, `?`, `#` and `@` in a user or password in percent form: %2F, \
                       %3F, %23 and %40";
-
-const OPTIONS: &str = "the options are allow_eviction, open_timeout_ms, connect_timeout_ms, \
-                       response_timeout_ms and poll_grace_ms";
 
 /// The default of `open_timeout_ms`.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -201,7 +198,10 @@ impl Target {
             "connect_timeout_ms" => self.connect_timeout = duration()?,
             "response_timeout_ms" => self.response_timeout = duration()?,
             "poll_grace_ms" => self.poll_grace = duration()?,
-            _ => return Err(format!("unknown option {name}; {OPTIONS}")),
+            _ => {
+                let options = OPTIONS.join(", ");
+                return Err(format!("unknown option {name}; the options are {options}"));
+            }
         }
         Ok(())
     }
