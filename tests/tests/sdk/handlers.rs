@@ -318,7 +318,7 @@ async fn a_job_of_a_lane_that_the_worker_does_not_serve_is_refused_at_the_start(
     let runtime = ff.worker("w").runtime().await.unwrap().job(resize);
     let running = runtime.run_until(ff.client().output::<Resize>(&id));
     let ended = tokio::time::timeout(secs(60), running).await.expect("it does not wait");
-    let refused = ended.err().expect("it does not start").to_string();
+    let refused = ended.expect_err("it does not start").to_string();
     assert!(refused.contains(".lanes([\"media\"])"), "{refused}");
 
     let runtime = ff.worker("w").lanes(["media"]).runtime().await.unwrap().job(resize);
