@@ -116,8 +116,8 @@ async fn find(
 /// The outcome and the effect for programs, and a description for people.
 fn describe(outcome: SignalOutcome) -> (&'static str, Option<String>, &'static str) {
     let (outcome, effect) = match outcome {
-        SignalOutcome::Accepted { effect } => ("accepted", effect),
-        SignalOutcome::TriggeredResume => ("resumed", SignalEffect::Resumed),
+        SignalOutcome::Accepted { effect, .. } => ("accepted", effect),
+        SignalOutcome::TriggeredResume { .. } => ("resumed", SignalEffect::Resumed),
         SignalOutcome::Duplicate { .. } => {
             return ("duplicate", None, "the waitpoint already took this signal; nothing changed");
         }

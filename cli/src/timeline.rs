@@ -37,6 +37,7 @@ pub fn describe(event: &Event, at: TimestampMs) -> String {
         Event::Created { lane, .. } => format!("created on lane {lane}"),
         Event::GrantIssued { .. } => "granted to a worker".to_owned(),
         Event::GrantExpired => "grant expired".to_owned(),
+        Event::GrantReleased => "grant released".to_owned(),
         Event::Claimed { how, instance, attempt, epoch } => {
             let how = match how {
                 ClaimKind::New => "claimed",

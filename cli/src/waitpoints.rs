@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use comfy_table::Table;
 use ff_sdk::core::execution::{
-    ExecutionSnapshot, Resumes, SuspensionSnapshot, Tally, WaitpointSnapshot, WaitpointState,
+    ExecutionSnapshot, Join, Resumes, SuspensionSnapshot, Tallies, Tally, WaitpointSnapshot,
+    WaitpointState,
 };
 use ff_sdk::{CountKind, SignalMatcher};
 use serde_json::json;
@@ -57,12 +58,34 @@ pub fn rows(suspension: &SuspensionSnapshot) -> Vec<(&'static str, String)> {
     }
     match &suspension.resumes {
         Resumes::Signals(tallies) => {
-            rows.extend(tallies.iter().map(|tally| ("counted", counted(tally))));
+            rows.extend(tallies.parts.iter().map(|tally| ("counted", counted(tally))));
+            rows.extend(joined(tallies).map(|needed| ("needed", needed)));
         }
         Resumes::OperatorOnly => rows.push(("resumed by", "an operator: ff resume".to_owned())),
         Resumes::TimeoutOnly => rows.push(("resumed by", "its timeout".to_owned())),
     }
     rows
+}
+
+/// Which of the parts have to be satisfied, by their numbers; `None` if all of them.
+fn joined(tallies: &Tallies) -> Option<String> {
+    let mut numbers = 1..=tallies.parts.len();
+    let mut texts: Vec<String> = Vec::new();
+    for join in &tallies.joins {
+        let (count, word) = match *join {
+            Join::Part => {
+                texts.push(numbers.next()?.to_string());
+                continue;
+            }
+            Join::AllOf(count) => (count, " and "),
+            Join::AnyOf(count) => (count, " or "),
+        };
+        let members = texts.split_off(texts.len().checked_sub(count as usize)?);
+        let joined = members.join(word);
+        texts.push(if members.len() > 1 { format!("({joined})") } else { joined });
+    }
+    let needed = texts.pop()?;
+    Some(needed.trim_start_matches('(').trim_end_matches(')').to_owned())
 }
 
 /// How far a part of the condition is.

@@ -95,6 +95,12 @@ pub enum Condition {
         /// The members, at least one.
         members: Vec<Condition>,
     },
+    /// At least one member is satisfied. The members are conditions on signals, as for `AllOf`.
+    /// The worker gets the signals of the satisfied members.
+    AnyOf {
+        /// The members, at least one.
+        members: Vec<Condition>,
+    },
     /// At least `n` distinct waitpoints, signals or sources.
     Count {
         /// The required number, at least 1. For [`CountKind::DistinctWaitpoints`] at most the
@@ -116,18 +122,27 @@ impl Condition {
         Self::Single { waitpoint, matcher: SignalMatcher::Wildcard }
     }
 
+    /// Creates a condition that one signal of any of these names at this waitpoint satisfies.
+    pub fn any_signal_of(
+        waitpoint: WaitpointKey,
+        names: impl IntoIterator<Item = SignalName>,
+    ) -> Self {
+        let member = |name| Self::signal(waitpoint.clone(), name);
+        Self::AnyOf { members: names.into_iter().map(member).collect() }
+    }
+
     /// Creates a condition that one signal of this name at this waitpoint satisfies.
     pub const fn signal(waitpoint: WaitpointKey, name: SignalName) -> Self {
         Self::Single { waitpoint, matcher: SignalMatcher::ByName(name) }
     }
 
-    /// Flattens the condition into parts that must all be satisfied. Returns no part if no signal
-    /// resumes the execution.
+    /// Checks the condition, and returns the parts that count signals, in their order. Returns no
+    /// part if no signal resumes the execution.
     ///
     /// # Errors
     ///
-    /// [`Rejection::InvalidInput`] for a condition that is malformed or over a bound: an empty
-    /// `AllOf`, `OperatorOnly` or `TimeoutOnly` as a member, `n` of zero or above the number of
+    /// [`Rejection::InvalidInput`] for a condition that is malformed or over a bound: an `AllOf` or
+    /// `AnyOf` without members, `OperatorOnly` or `TimeoutOnly` as a member, `n` of zero or above the number of
     /// waitpoints, a count without waitpoints or with the same waitpoint twice, nesting deeper than
     /// [`MAX_CONDITION_DEPTH`], more than [`MAX_CONDITION_SIGNALS`] signals or
     /// [`MAX_CONDITION_WAITPOINTS`] waitpoints.
@@ -158,14 +173,15 @@ impl Condition {
             }),
             Self::OperatorOnly | Self::TimeoutOnly if depth == 1 => {}
             Self::OperatorOnly | Self::TimeoutOnly => {
-                let problem = "has operator_only or timeout_only as a member of all_of; only \
-                               conditions on signals are allowed there";
+                let problem = "has operator_only or timeout_only as a member of all_of or any_of; \
+                               only conditions on signals are allowed there";
                 return Err(invalid(problem.to_owned()));
             }
-            Self::AllOf { members } if members.is_empty() => {
-                return Err(invalid("has an all_of without members; give at least one".to_owned()));
+            Self::AllOf { members } | Self::AnyOf { members } if members.is_empty() => {
+                let problem = "has an all_of or any_of without members; give at least one";
+                return Err(invalid(problem.to_owned()));
             }
-            Self::AllOf { members } => {
+            Self::AllOf { members } | Self::AnyOf { members } => {
                 for member in members {
                     member.gather(depth + 1, parts)?;
                 }
@@ -209,8 +225,7 @@ fn invalid(problem: String) -> Rejection {
     Rejection::InvalidInput { field: "condition", problem }
 }
 
-/// One part of a condition: `n` distinct waitpoints, signals or sources. All parts of a condition
-/// must be satisfied.
+/// One part of a condition: `n` distinct waitpoints, signals or sources.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConditionPart {
     /// The required number.

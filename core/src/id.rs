@@ -178,6 +178,13 @@ text_ids! {
     SignalName, "signal name";
     /// The sender of a signal, as stated by the sender. A condition may count distinct sources.
     SignalSource, "signal source";
+    /// The kind of source that sent a signal, such as `user`, `webhook` or `scheduler`.
+    SignalSourceType, "signal source type";
+    /// The category of a signal, such as `approval` or `callback`.
+    SignalCategory, "signal category";
+    /// The id under which the sender, and other systems, know the conversation that a signal
+    /// belongs to.
+    CorrelationId, "correlation id";
     /// The kind of output in a frame, such as `progress`, `token` or `log`.
     FrameType, "frame type";
 }

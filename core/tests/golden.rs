@@ -12,16 +12,17 @@ use ff_core::condition::{
 use ff_core::execution::{
     Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, BlockEntry, BlockKind, Blocks,
     ClaimKind, ConsumedGrant, ContentDigest, Continuation, Counted, Counts, DelayReason, Event,
-    Execution, FailOutcome, Fence, Frame, Grant, GrantAudit, Interruption, LatestSuspension, Lease,
-    LeaseFate, NextAttempt, NotBefore, OperatorOutcome, Outcome, Phase, Progress, Release,
-    ReleaseOutcome, ResumedBy, Resumes, Resumption, Runnable, SignalEffect, SignalRecord,
-    Suspended, SuspendedHow, Suspension, Tally, Terminal, Timeout, Waiting, Waitpoint,
-    WaitpointState, WorkFailure,
+    Execution, FailOutcome, Fence, Frame, Grant, GrantAudit, Interruption, Join, LatestSuspension,
+    Lease, LeaseFate, NextAttempt, NotBefore, OperatorOutcome, Outcome, Phase, Progress, Release,
+    ReleaseOutcome, ResumedBy, Resumes, Resumption, Runnable, SignalContext, SignalEffect,
+    SignalRecord, Suspended, SuspendedHow, Suspension, Tallies, Tally, Terminal, Timeout, Waiting,
+    Waitpoint, WaitpointState, WorkFailure,
 };
 use ff_core::id::{
-    AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, FrameType, GrantId,
-    LaneId, LeaseEpoch, LeaseId, Namespace, Nonce, RequestId, SignalId, SignalName, SignalSource,
-    SuspensionId, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
+    AttemptId, AttemptIndex, CorrelationId, ExecutionId, ExecutionKind, FailureCategory, FrameType,
+    GrantId, LaneId, LeaseEpoch, LeaseId, Namespace, Nonce, RequestId, SignalCategory, SignalId,
+    SignalName, SignalSource, SignalSourceType, SuspensionId, WaitpointId, WaitpointKey, WorkerId,
+    WorkerInstanceId,
 };
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::{
@@ -265,7 +266,7 @@ fn waitpoints() -> Waiting {
 }
 
 /// Returns one tally for each kind of count.
-fn tallies() -> Vec<Tally> {
+fn tallies() -> Tallies {
     let parts = [
         (CountKind::DistinctSignals, SignalMatcher::Wildcard),
         (CountKind::DistinctSources, SignalMatcher::Wildcard),
@@ -281,7 +282,9 @@ fn tallies() -> Vec<Tally> {
         waitpoints: vec![key("a"), key("b")],
     };
     let counted = vec![Counted { fingerprint: uuid(30), signal: signal_id(1) }];
-    parts.map(|parts| Tally { part: part(parts), counted: counted.clone() }).to_vec()
+    let tally = |parts| Tally { part: part(parts), counted: counted.clone() };
+    let joins = vec![Join::Part, Join::Part, Join::AllOf(2), Join::Part, Join::AnyOf(2)];
+    Tallies { parts: parts.map(tally).to_vec(), joins }
 }
 
 fn suspended(resumes: Resumes, timeout: Option<Timeout>) -> Phase {
@@ -310,6 +313,11 @@ fn signal(source: Option<&str>, effect: SignalEffect) -> SignalRecord {
         waitpoint_created_at: at(15),
         name: SignalName::try_new("approved").expect("a name"),
         source: source.map(|text| SignalSource::try_new(text).expect("a source")),
+        context: SignalContext {
+            category: source.map(|_| SignalCategory::new("approval")),
+            source_type: source.map(|_| SignalSourceType::new("user")),
+            correlation_id: source.map(|_| CorrelationId::new("order-17")),
+        },
         at: at(50),
         creator: Nonce(43),
         effect,
@@ -373,6 +381,7 @@ fn events() -> Vec<Event> {
         Event::Created { namespace: namespace.clone(), lane: lane.clone() },
         Event::GrantIssued { expires_at: at(500) },
         Event::GrantExpired,
+        Event::GrantReleased,
         Event::Claimed {
             how: ClaimKind::New,
             instance: WorkerInstanceId::try_new("worker-1").expect("an instance"),

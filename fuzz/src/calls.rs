@@ -3,9 +3,9 @@
 use ff_core::capability::Capabilities;
 use ff_core::execution::{
     Admit, AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Claim, Complete,
-    DelayExecution, Execution, Fail, FenceParts, IssueClaimGrant, IssueReclaimGrant,
-    MoveToWaitingChildren, Offer, OnDue, OperatorCall, Renew, Replay, RevokeLease, TakeNew,
-    TakeOver, TakeResumed, Unblock, UpdateProgress,
+    DelayExecution, Execution, Fail, FenceParts, GrantAudit, IssueClaimGrant, IssueReclaimGrant,
+    MoveToWaitingChildren, Offer, OnDue, OperatorCall, ReleaseGrant, Renew, Replay, RetryAdvice,
+    RevokeLease, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
 };
 use ff_core::id::{
     AttemptId, FailureCategory, GrantId, LeaseId, RequestId, WorkerId, WorkerInstanceId,
@@ -34,6 +34,7 @@ fn by_workers(record: &Execution) -> Vec<AnyCommand> {
         grant_id: granted.unwrap_or(GrantId::from_uuid(uuid)),
         worker: worker.clone(),
         instance: WorkerInstanceId::try_new("instance").expect("a valid id"),
+        lane: None,
         lease_id: LeaseId::from_uuid(uuid),
         attempt_id: AttemptId::from_uuid(uuid),
         lease_ttl: DurationMs::new(30_000),
@@ -46,13 +47,16 @@ fn by_workers(record: &Execution) -> Vec<AnyCommand> {
             worker: worker.clone(),
             capabilities: capabilities.clone(),
             ttl: DurationMs::new(30_000),
-            audit: None,
+            audit: GrantAudit::default(),
         };
         all.push(AnyCommand::IssueReclaimGrant(IssueReclaimGrant(grant.clone())));
         all.push(AnyCommand::Admit(Admit(grant.clone())));
         all.push(AnyCommand::IssueClaimGrant(grant));
         all.push(AnyCommand::Offer(Offer { claim: claim.clone(), capabilities }));
     }
+    let (grant_id, lane) = (claim.grant_id, Some(record.lane.clone()));
+    all.push(ReleaseGrant { execution_id, grant_id, worker }.into());
+    all.push(AnyCommand::Claim(TakeNew(Claim { lane, ..claim.clone() })));
     all.push(AnyCommand::Claim(TakeNew(claim.clone())));
     all.push(AnyCommand::ClaimResumed(TakeResumed(claim.clone())));
     all.push(AnyCommand::Reclaim(TakeOver(claim)));
@@ -64,13 +68,18 @@ fn by_holder(record: &Execution, now: TimestampMs) -> Vec<AnyCommand> {
     let fence = record.last_fence.map_or(FenceParts::MISSING, FenceParts::of);
     let category = FailureCategory::try_new("broken").expect("a valid category");
     let reason = "it broke".to_owned();
+    let fail = |retry| {
+        let (category, reason) = (category.clone(), reason.clone());
+        Fail { execution_id, fence, reason, category, retry }.into()
+    };
     let until = now.plus(DurationMs::new(1));
     let by = CancelledBy::Holder(fence);
     let message = Some(reason.clone());
     vec![
         Renew { execution_id, fence, lease_ttl: DurationMs::new(1) }.into(),
         Complete { execution_id, fence, result: None }.into(),
-        Fail { execution_id, fence, reason: reason.clone(), category, permanent: false }.into(),
+        fail(RetryAdvice::ByPolicy),
+        fail(RetryAdvice::After(DurationMs::new(7))),
         DelayExecution { execution_id, fence, until, keeps_resumption: false }.into(),
         DelayExecution { execution_id, fence, until, keeps_resumption: true }.into(),
         MoveToWaitingChildren { execution_id, fence }.into(),

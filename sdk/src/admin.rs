@@ -83,7 +83,31 @@ impl FlowFabricAdminClient {
         lane: &LaneId,
         grant_ttl_ms: u64,
     ) -> Result<Option<WorkerGrant>, SdkError> {
+        let audit = GrantAudit::default();
+        self.claim_for_worker_audited(worker, lane, grant_ttl_ms, audit).await
+    }
+
+    /// Like [`FlowFabricAdminClient::claim_for_worker`], and stores data with the grant, which
+    /// [`Client::describe_execution`](crate::Client::describe_execution) shows while the grant is
+    /// not used. The worker's instance is added if the data has none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`FlowFabricAdminClient::claim_for_worker`], and [`SdkError::Config`] for a text that
+    /// is too long.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`FlowFabricAdminClient::claim_for_worker`].
+    pub async fn claim_for_worker_audited(
+        &self,
+        worker: &WorkerConfig,
+        lane: &LaneId,
+        grant_ttl_ms: u64,
+        audit: GrantAudit,
+    ) -> Result<Option<WorkerGrant>, SdkError> {
         check_grant_ttl(grant_ttl_ms)?;
+        let audit = audit_of(worker, audit)?;
         let served = Served {
             namespace: worker.namespace.clone(),
             lanes: vec![lane.clone()],
@@ -93,7 +117,7 @@ impl FlowFabricAdminClient {
         let request = WorkerRequest {
             served: served.clone(),
             worker: worker.worker_id.clone(),
-            instance: Some(worker.worker_instance_id.clone()),
+            audit,
             grant_ttl: DurationMs::new(grant_ttl_ms),
         };
         let draw = lock(&self.scheduler).claim_for_worker(request);
@@ -119,16 +143,38 @@ impl FlowFabricAdminClient {
         worker: &WorkerConfig,
         grant_ttl_ms: u64,
     ) -> Result<ReclaimGrant, SdkError> {
+        let audit = GrantAudit::default();
+        self.issue_reclaim_grant_audited(id, worker, grant_ttl_ms, audit).await
+    }
+
+    /// Like [`FlowFabricAdminClient::issue_reclaim_grant`], and stores data with the grant, as
+    /// [`FlowFabricAdminClient::claim_for_worker_audited`] does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`FlowFabricAdminClient::issue_reclaim_grant`], and [`SdkError::Config`] for a text
+    /// that is too long.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`FlowFabricAdminClient::claim_for_worker`].
+    pub async fn issue_reclaim_grant_audited(
+        &self,
+        id: &ExecutionId,
+        worker: &WorkerConfig,
+        grant_ttl_ms: u64,
+        audit: GrantAudit,
+    ) -> Result<ReclaimGrant, SdkError> {
         check_grant_ttl(grant_ttl_ms)?;
+        let audit = audit_of(worker, audit)?;
         let capabilities: Capabilities = worker.capabilities.clone();
-        let instance = Some(worker.worker_instance_id.clone());
         let command = IssueReclaimGrant(IssueClaimGrant {
             execution_id: *id,
             grant_id: GrantId::random(&mut self.connection.entropy()),
             worker: worker.worker_id.clone(),
             capabilities,
             ttl: DurationMs::new(grant_ttl_ms),
-            audit: Some(GrantAudit { instance, ..GrantAudit::default() }),
+            audit,
         });
         match self.connection.transact(command).await?.outcome {
             ReclaimGranted::Granted(granted) => Ok(granted.reclaim_grant()),
@@ -200,6 +246,15 @@ impl FlowFabricAdminClient {
     pub async fn list_waitpoint_secrets(&self) -> Result<Vec<SecretInfo>, SdkError> {
         Ok(self.connection.drive(ListSecrets::new(self.connection.patience())).await?)
     }
+}
+
+/// The data to store with a grant: that of the caller, with the worker's instance.
+fn audit_of(worker: &WorkerConfig, audit: GrantAudit) -> Result<GrantAudit, SdkError> {
+    if let Err(Rejection::InvalidInput { field, problem }) = audit.check() {
+        return Err(SdkError::config("grant", field, problem));
+    }
+    let instance = audit.instance.or_else(|| Some(worker.worker_instance_id.clone()));
+    Ok(GrantAudit { instance, ..audit })
 }
 
 fn check_grant_ttl(grant_ttl_ms: u64) -> Result<(), SdkError> {

@@ -57,7 +57,7 @@ pub(crate) struct GrantArguments<'g> {
     pub(crate) grant_key: &'g str,
     partition_key: &'g PartitionKey,
     expires_at: TimestampMs,
-    lane: &'g LaneId,
+    pub(crate) lane: &'g LaneId,
     lane_field: &'static str,
 }
 

@@ -1,7 +1,10 @@
 //! The builder of a signal to a waitpoint.
 
-use ff_core::execution::DeliverSignal;
-use ff_core::id::{ExecutionId, Nonce, SignalId, SignalName, SignalSource, WaitpointId};
+use ff_core::execution::{DeliverSignal, SignalContext};
+use ff_core::id::{
+    CorrelationId, ExecutionId, Nonce, SignalCategory, SignalId, SignalName, SignalSource,
+    SignalSourceType, WaitpointId,
+};
 use ff_core::store::Bytes;
 use ff_core::token::WaitpointToken;
 
@@ -29,6 +32,7 @@ pub struct Signal {
     name: SignalName,
     token: WaitpointToken,
     source: Option<SignalSource>,
+    context: SignalContext,
     payload: Option<Bytes>,
     identity: SignalIdentity,
 }
@@ -48,7 +52,8 @@ impl Signal {
     /// [`SdkError::Engine`] with `Validation` when the name is invalid.
     pub fn new(name: impl AsRef<str>, token: WaitpointToken) -> Result<Self, SdkError> {
         let (name, source, payload) = (SignalName::try_new(name)?, None, None);
-        Ok(Self { name, token, source, payload, identity: SignalIdentity::Random })
+        let (context, identity) = (SignalContext::default(), SignalIdentity::Random);
+        Ok(Self { name, token, source, context, payload, identity })
     }
 
     /// Sets the source: the sender's name for itself, 1 to 64 printable ASCII bytes without space.
@@ -59,6 +64,39 @@ impl Signal {
     /// [`SdkError::Engine`] with `Validation` when the source is invalid.
     pub fn source(mut self, source: impl AsRef<str>) -> Result<Self, SdkError> {
         self.source = Some(SignalSource::try_new(source)?);
+        Ok(self)
+    }
+
+    /// Sets the kind of the source, such as `user` or `webhook`: 1 to 64 printable ASCII bytes
+    /// without space.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`] with `Validation` when it is invalid.
+    pub fn source_type(mut self, source_type: impl AsRef<str>) -> Result<Self, SdkError> {
+        self.context.source_type = Some(SignalSourceType::try_new(source_type)?);
+        Ok(self)
+    }
+
+    /// Sets the category, such as `approval`: 1 to 64 printable ASCII bytes without space.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`] with `Validation` when it is invalid.
+    pub fn category(mut self, category: impl AsRef<str>) -> Result<Self, SdkError> {
+        self.context.category = Some(SignalCategory::try_new(category)?);
+        Ok(self)
+    }
+
+    /// Sets the id under which the sender knows the conversation that the signal belongs to, such
+    /// as that of a request: 1 to 64 printable ASCII bytes without space. The worker gets it with
+    /// the signal.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`] with `Validation` when it is invalid.
+    pub fn correlation_id(mut self, id: impl AsRef<str>) -> Result<Self, SdkError> {
+        self.context.correlation_id = Some(CorrelationId::try_new(id)?);
         Ok(self)
     }
 
@@ -99,6 +137,7 @@ impl Signal {
             },
             name: self.name,
             source: self.source,
+            context: self.context,
             payload: self.payload,
             creator: Nonce(entropy.next_u64()),
         }
@@ -111,6 +150,7 @@ impl std::fmt::Debug for Signal {
         f.debug_struct("Signal")
             .field("name", &self.name)
             .field("source", &self.source)
+            .field("context", &self.context)
             .field("payload_bytes", &self.payload.as_ref().map(|payload| payload.len()))
             .finish_non_exhaustive()
     }

@@ -10,7 +10,7 @@ use ff_core::bounded::truncated;
 use ff_core::error::{EngineError, ErrorClass};
 use ff_core::execution::{
     AttemptKind, Cancel, CancelledBy, Claimed, Complete, Decide, DelayExecution, Fail, FailOutcome,
-    FenceParts, MoveToWaitingChildren, Renew, UpdateProgress,
+    FenceParts, MoveToWaitingChildren, Renew, RetryAdvice, UpdateProgress,
 };
 use ff_core::id::{
     AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, LaneId, LeaseEpoch,
@@ -19,7 +19,7 @@ use ff_core::id::{
 use ff_core::op::{CarryCommand, Committed, Known};
 use ff_core::store::Bytes;
 use ff_core::tags::Tags;
-use ff_core::time::TimestampMs;
+use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::error::SdkError;
 use crate::lease_end::{EndedLease, LeaseEnd, READ_PATIENCE};
@@ -388,7 +388,7 @@ impl ClaimedTask {
         reason: impl Into<String>,
         category: &str,
     ) -> Result<FailOutcome, SdkError> {
-        self.end_fail(reason.into(), category, false).await
+        self.end_fail(reason.into(), category, RetryAdvice::ByPolicy).await
     }
 
     /// Fails the execution without a retry, whatever its retry policy.
@@ -405,14 +405,35 @@ impl ClaimedTask {
         reason: impl Into<String>,
         category: &str,
     ) -> Result<FailOutcome, SdkError> {
-        self.end_fail(reason.into(), category, true).await
+        self.end_fail(reason.into(), category, RetryAdvice::Never).await
+    }
+
+    /// Fails the attempt, and says when a retry can help: if the retry policy allows a retry, it
+    /// starts `after` this time instead of after the policy's backoff. For a service that says when
+    /// it can be called again.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ClaimedTask::fail`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`ClaimedTask::complete`].
+    pub async fn fail_and_retry_after(
+        self,
+        reason: impl Into<String>,
+        category: &str,
+        after: Duration,
+    ) -> Result<FailOutcome, SdkError> {
+        let retry = RetryAdvice::After(DurationMs::from(after));
+        self.end_fail(reason.into(), category, retry).await
     }
 
     pub(crate) async fn end_fail(
         &self,
         reason: String,
         category: &str,
-        permanent: bool,
+        retry: RetryAdvice,
     ) -> Result<FailOutcome, SdkError> {
         let (category, reason) = match FailureCategory::try_new(category) {
             Ok(category) => (category, reason),
@@ -423,7 +444,7 @@ impl ClaimedTask {
             }
         };
         let (execution_id, fence) = (self.execution_id(), self.fence());
-        let failed = Fail { execution_id, fence, reason, category, permanent };
+        let failed = Fail { execution_id, fence, reason, category, retry };
         let outcome = self.call(failed).await?;
         if let FailOutcome::RetryScheduled { delay_until } = outcome {
             self.owner.slot.state().will_be_due(execution_id, delay_until);

@@ -1,31 +1,23 @@
 //! The worker: claims executions and returns them as tasks.
 
+mod granted;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use ff_core::agent::{ClaimedWork, WorkerAgent, WorkerGrant, WorkerProfile};
+use ff_core::agent::{ClaimedWork, WorkerAgent, WorkerProfile};
 use ff_core::backend::{CompletionBackend, EngineBackend};
 use ff_core::capability::Capabilities;
-use ff_core::execution::{
-    Claimed, ExecutionSnapshot, SignalOutcome, TakeGranted, TakeOver, TakeResumed, snapshot,
-};
-use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
-use ff_core::id::{AttemptId, ExecutionId, ExecutionKind, LaneId, LeaseId, WaitpointId};
+use ff_core::execution::{ExecutionSnapshot, SignalOutcome, snapshot};
+use ff_core::id::{ExecutionId, ExecutionKind, WaitpointId};
 use ff_core::kinds::Kinds;
-use ff_core::op::{Committed, ReadExecution};
+use ff_core::op::ReadExecution;
 use ff_core::partition::PartitionConfig;
-use ff_core::store::Fetched;
 use ff_core::time::DurationMs;
 
-use crate::admin::FlowFabricAdminClient;
 use crate::claims::ClaimGroup;
 use crate::config::WorkerConfig;
 use crate::error::SdkError;
-use crate::grants::{
-    GrantArguments, ReclaimExecutionArgs, ReclaimExecutionOutcome, check_grant, check_lane,
-    reclaim_rejected,
-};
 use crate::journal::JournalBackend;
 use crate::process::Process;
 use crate::shared::lock;
@@ -268,142 +260,6 @@ impl FlowFabricWorker {
         self.0.is_woken.store(is_woken, Ordering::Release);
     }
 
-    /// Claims an execution with a claim grant. If the execution has an interrupted attempt, that
-    /// attempt is resumed.
-    ///
-    /// # Errors
-    ///
-    /// - [`SdkError::WorkerAtCapacity`] when all slots are taken; the grant is still usable.
-    /// - [`SdkError::Config`] when the grant does not match the arguments or has expired; nothing
-    ///   was sent.
-    /// - [`SdkError::Engine`] with the rejections of a claim: `NotFound`, `InvalidClaimGrant`,
-    ///   `ClaimGrantExpired` or `ExecutionNotLeaseable`; or when the store does not answer.
-    ///
-    /// # Cancel safety
-    ///
-    /// As for [`FlowFabricWorker::claim_next`].
-    pub async fn claim_from_grant(
-        &self,
-        lane: LaneId,
-        grant: ClaimGrant,
-    ) -> Result<ClaimedTask, SdkError> {
-        let slot = self.0.upkeep.take_slots(1)?;
-        self.take_granted(slot, &lane, grant).await
-    }
-
-    async fn take_granted(
-        &self,
-        slot: Slots,
-        lane: &LaneId,
-        grant: ClaimGrant,
-    ) -> Result<ClaimedTask, SdkError> {
-        let arguments = GrantArguments::of_claim(&grant, lane);
-        let claim = self.claim(&arguments, self.0.config.lease_ttl)?;
-        let committed = self.0.upkeep.state.connection.transact(TakeGranted(claim)).await?;
-        self.granted(slot, committed).await
-    }
-
-    /// Resumes an interrupted attempt with a resume grant.
-    ///
-    /// # Errors
-    ///
-    /// As for [`FlowFabricWorker::claim_from_grant`], and [`SdkError::Engine`] with
-    /// `NotAResumedExecution`.
-    ///
-    /// # Cancel safety
-    ///
-    /// As for [`FlowFabricWorker::claim_next`].
-    pub async fn claim_from_resume_grant(
-        &self,
-        grant: ResumeGrant,
-    ) -> Result<ClaimedTask, SdkError> {
-        let slot = self.0.upkeep.take_slots(1)?;
-        self.resume_granted(slot, grant).await
-    }
-
-    async fn resume_granted(
-        &self,
-        slot: Slots,
-        grant: ResumeGrant,
-    ) -> Result<ClaimedTask, SdkError> {
-        let arguments = GrantArguments::of_resume(&grant);
-        let claim = self.claim(&arguments, self.0.config.lease_ttl)?;
-        let committed = self.0.upkeep.state.connection.transact(TakeResumed(claim)).await?;
-        self.granted(slot, committed).await
-    }
-
-    /// Reclaims an execution, with a reclaim grant, from an owner that lost its lease.
-    ///
-    /// # Errors
-    ///
-    /// As for [`FlowFabricWorker::claim_from_grant`], but a rejected claim is not an error: it is
-    /// returned as a [`ReclaimExecutionOutcome`].
-    ///
-    /// # Cancel safety
-    ///
-    /// As for [`FlowFabricWorker::claim_next`].
-    pub async fn claim_from_reclaim_grant(
-        &self,
-        grant: ReclaimGrant,
-        args: ReclaimExecutionArgs,
-    ) -> Result<ReclaimExecutionOutcome, SdkError> {
-        let slot = self.0.upkeep.take_slots(1)?;
-        self.take_over_granted(slot, grant, args).await
-    }
-
-    async fn take_over_granted(
-        &self,
-        slot: Slots,
-        grant: ReclaimGrant,
-        args: ReclaimExecutionArgs,
-    ) -> Result<ReclaimExecutionOutcome, SdkError> {
-        let arguments = GrantArguments::of_reclaim(&grant);
-        let ttl = args.lease_ttl.unwrap_or(self.0.config.lease_ttl);
-        let claim = self.claim(&arguments, ttl)?;
-        match self.0.upkeep.state.connection.transact(TakeOver(claim)).await {
-            Ok(committed) => {
-                let task = self.granted(slot, committed).await?;
-                Ok(ReclaimExecutionOutcome::Claimed(Box::new(task)))
-            }
-            Err(error) => reclaim_rejected(error),
-        }
-    }
-
-    /// Requests a grant from the admin client, and claims the execution with it. Returns `None`
-    /// when there is no work now. `grant_ttl_ms` is 1 to 60,000 milliseconds.
-    ///
-    /// # Errors
-    ///
-    /// As for [`FlowFabricWorker::claim_from_grant`] and
-    /// [`FlowFabricAdminClient::claim_for_worker`].
-    ///
-    /// # Cancel safety
-    ///
-    /// As for [`FlowFabricWorker::claim_next`].
-    pub async fn claim_via_server(
-        &self,
-        server: &FlowFabricAdminClient,
-        lane: &LaneId,
-        grant_ttl_ms: u64,
-    ) -> Result<Option<ClaimedTask>, SdkError> {
-        // The slot is taken first, so that a full worker never uses up a grant.
-        let slot = self.0.upkeep.take_slots(1)?;
-        let config = &self.0.config;
-        check_lane(config, lane)?;
-        match server.claim_for_worker(config, lane, grant_ttl_ms).await? {
-            None => Ok(None),
-            Some(WorkerGrant::Claim(grant)) => self.take_granted(slot, lane, grant).await.map(Some),
-            Some(WorkerGrant::Resume(grant)) => self.resume_granted(slot, grant).await.map(Some),
-            Some(WorkerGrant::Reclaim(grant)) => {
-                let args = ReclaimExecutionArgs::default();
-                match self.take_over_granted(slot, grant, args).await? {
-                    ReclaimExecutionOutcome::Claimed(task) => Ok(Some(*task)),
-                    _ => Ok(None),
-                }
-            }
-        }
-    }
-
     /// Delivers a signal to a waitpoint, like
     /// [`Client::deliver_signal`](crate::Client::deliver_signal).
     ///
@@ -469,57 +325,6 @@ impl FlowFabricWorker {
     /// The number of free slots.
     pub fn free_slots(&self) -> usize {
         self.0.upkeep.free()
-    }
-
-    fn claim(
-        &self,
-        grant: &GrantArguments<'_>,
-        lease_ttl: Duration,
-    ) -> Result<ff_core::execution::Claim, SdkError> {
-        let connection = &self.0.upkeep.state.connection;
-        check_grant(grant, &self.0.config, connection)?;
-        let mut entropy = connection.entropy();
-        Ok(ff_core::execution::Claim {
-            execution_id: grant.execution_id,
-            grant_id: ff_core::execution::parse_grant_key(grant.grant_key)
-                .map_err(ff_core::error::EngineError::from)?,
-            worker: self.0.config.worker_id.clone(),
-            instance: self.0.config.worker_instance_id.clone(),
-            lease_id: LeaseId::random(&mut entropy),
-            attempt_id: AttemptId::random(&mut entropy),
-            lease_ttl: DurationMs::from(lease_ttl),
-        })
-    }
-
-    /// Creates the task after a claim with a grant. If the claim was recognised as a repeat, much
-    /// of its lease may have passed, so the lease is renewed before the work starts.
-    async fn granted(
-        &self,
-        slot: Slots,
-        mut committed: Committed<Claimed>,
-    ) -> Result<ClaimedTask, SdkError> {
-        let state = &self.0.upkeep.state;
-        if committed.repeat {
-            let claimed = &committed.outcome;
-            let renew = ff_core::execution::Renew {
-                execution_id: claimed.execution_id,
-                fence: claimed.fence().into(),
-                lease_ttl: claimed.lease_ttl,
-            };
-            let renewed = state.connection.transact(renew).await?;
-            committed.outcome.expires_at = renewed.outcome.expires_at;
-            (committed.first_sent, committed.at) = (renewed.first_sent, renewed.at);
-            committed.record = renewed.record;
-        }
-        let payload = committed.values.into_iter().find_map(|value| match value {
-            Fetched::Value(payload) => Some(payload),
-            _ => None,
-        });
-        let (claimed, first_sent, at) = (committed.outcome, committed.first_sent, committed.at);
-        lock(&state.agent).track(&claimed, committed.record, first_sent, at);
-        let (claimant, record) = (0, None);
-        let work = ClaimedWork { claimant, claimed, payload, record, first_sent, at };
-        Ok(self.task(work, slot))
     }
 
     /// Creates the task of a lease that the agent tracks.

@@ -137,7 +137,7 @@ pub const fn complete(execution_id: ExecutionId, fence: FenceParts) -> Command {
 /// `fail`.
 pub fn fail(execution_id: ExecutionId, fence: FenceParts, category: &str) -> Command {
     let (reason, category) = ("it broke".to_owned(), category.to_owned());
-    Command::Fail { execution_id, fence, reason, category, permanent: false }
+    Command::Fail { execution_id, fence, reason, category, permanent: false, retry_after_ms: None }
 }
 
 /// A request for a grant with a new key and a ttl of ten seconds.
@@ -152,6 +152,9 @@ pub fn grant_request(
         worker_id: worker.to_owned(),
         worker_instance_id: None,
         worker_capabilities: Vec::new(),
+        capability_hash: None,
+        route_snapshot_json: None,
+        admission_summary: None,
         grant_ttl_ms: 10_000,
     }
 }
@@ -164,6 +167,7 @@ pub fn claim_of(fixture: &Fixture, request: &WireGrantRequest) -> WireClaim {
         grant_key: request.grant_key.clone(),
         worker_id: request.worker_id.clone(),
         worker_instance_id: format!("{}-1", request.worker_id),
+        lane: None,
         lease_id: LeaseId::random(&mut entropy),
         attempt_id: AttemptId::random(&mut entropy),
         lease_ttl_ms: 30_000,

@@ -86,6 +86,7 @@ async fn print_signals(
             signal_id: ff_sdk::core::id::SignalId::from_uuid(uuid::Uuid::nil()),
             name: "again".parse().unwrap(),
             source: None,
+            context: Default::default(),
             payload: None,
             creator: Default::default(),
         });

@@ -140,7 +140,7 @@ async fn signal_some(
         awaited.lock().unwrap_or_else(PoisonError::into_inner).insert(id, started);
         let sent = Instant::now();
         match client.deliver_signal(&id, &waitpoint.id, signal).await? {
-            SignalOutcome::TriggeredResume => {}
+            SignalOutcome::TriggeredResume { .. } => {}
             other => return Err(CliError::runtime(format!("{id} was not resumed: {other:?}"))),
         }
         let Ok(Ok(at)) = tokio::time::timeout(RESUME_TIMEOUT, handled).await else {

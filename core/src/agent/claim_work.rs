@@ -72,6 +72,7 @@ impl Taker for OfferTo {
                 grant_id: GrantId::random(&mut self.entropy),
                 worker: claimant.worker.clone(),
                 instance: claimant.instance.clone(),
+                lane: None,
                 lease_id,
                 attempt_id: AttemptId::random(&mut self.entropy),
                 lease_ttl: claimant.lease_ttl,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::entropy::Entropy;
 use crate::execution::{Admit, Admitted, Execution, GrantAudit, IssueClaimGrant};
 use crate::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
-use crate::id::{GrantId, WorkerId, WorkerInstanceId};
+use crate::id::{ExecutionId, GrantId, WorkerId};
 use crate::op::{Loaded, OperationContext, ReadyQueues, TakeFromLane, TakenFromLane, Taker};
 use crate::partition::PartitionConfig;
 use crate::time::DurationMs;
@@ -22,8 +22,8 @@ pub struct WorkerRequest {
     pub served: Served,
     /// The worker that may use the grant.
     pub worker: WorkerId,
-    /// The process that asks, for audit.
-    pub instance: Option<WorkerInstanceId>,
+    /// The data to store with the grant.
+    pub audit: GrantAudit,
     /// The validity period of the grant, 1 to 60,000 ms.
     pub grant_ttl: DurationMs,
 }
@@ -40,6 +40,42 @@ pub enum WorkerGrant {
     Reclaim(ReclaimGrant),
 }
 
+macro_rules! worker_grants {
+    ($($variant:ident($grant:ident);)+) => {
+        $(impl From<$grant> for WorkerGrant {
+            fn from(grant: $grant) -> Self {
+                Self::$variant(grant)
+            }
+        })+
+    };
+}
+
+worker_grants! {
+    Claim(ClaimGrant);
+    Resume(ResumeGrant);
+    Reclaim(ReclaimGrant);
+}
+
+impl WorkerGrant {
+    /// The execution that it is for.
+    pub const fn execution_id(&self) -> ExecutionId {
+        match self {
+            Self::Claim(grant) => grant.execution_id,
+            Self::Resume(grant) => grant.execution_id,
+            Self::Reclaim(grant) => grant.execution_id,
+        }
+    }
+
+    /// The opaque text that identifies it.
+    pub fn grant_key(&self) -> &str {
+        match self {
+            Self::Claim(grant) => &grant.grant_key,
+            Self::Resume(grant) => &grant.grant_key,
+            Self::Reclaim(grant) => &grant.grant_key,
+        }
+    }
+}
+
 /// Issues a grant for one worker on each entry that was taken from the lane.
 #[derive(Clone, Debug)]
 pub struct AdmitTo {
@@ -51,15 +87,13 @@ impl Taker for AdmitTo {
     type Command = Admit;
 
     fn command(&mut self, record: &Loaded) -> Option<Admit> {
-        let instance = self.request.instance.clone();
         Some(Admit(IssueClaimGrant {
             execution_id: record.execution.id,
             grant_id: GrantId::random(&mut self.entropy),
             worker: self.request.worker.clone(),
             capabilities: self.request.served.capabilities.clone(),
             ttl: self.request.grant_ttl,
-            audit: instance
-                .map(|instance| GrantAudit { instance: Some(instance), ..GrantAudit::default() }),
+            audit: self.request.audit.clone(),
         }))
     }
 

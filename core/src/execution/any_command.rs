@@ -18,8 +18,9 @@ use super::rule::{
     Admit, Admitted, AppendFrame, Appended, Block, BlockOutcome, Cancel, ChangePriority, Claimed,
     Complete, Create, CreateOutcome, CreatePendingWaitpoint, DelayExecution, DeliverSignal,
     DueOutcome, Fail, Granted, IssueClaimGrant, IssueReclaimGrant, IssuedWaitpoint,
-    MoveToWaitingChildren, Offer, Offered, OnDue, ReclaimGranted, Renew, Renewed, Replay, Replayed,
-    Resume, Resumed, RevokeLease, Revoked, Suspend, SuspendOutcome, Unblock, UpdateProgress,
+    MoveToWaitingChildren, Offer, Offered, OnDue, ReclaimGranted, ReleaseGrant, Renew, Renewed,
+    Replay, Replayed, Resume, Resumed, RevokeLease, Revoked, Suspend, SuspendOutcome, Unblock,
+    UpdateProgress,
 };
 
 macro_rules! any_command {
@@ -122,6 +123,8 @@ any_command! {
     Offer(Offer) -> Offer(Offered);
     /// [`super::admit()`].
     Admit(Admit) -> Admit(Admitted);
+    /// [`super::release_grant()`].
+    ReleaseGrant(ReleaseGrant) -> ReleaseGrant(());
     /// [`super::renew()`].
     Renew(Renew) -> Renew(Renewed);
     /// [`super::complete()`].

@@ -127,6 +127,8 @@ commands! {
     IssueReclaimGrant => ReclaimGranted, "issue_reclaim_grant",
         this.0.execution_id, IdentityKind::Grant, {},
         rule::issue_reclaim_grant(facts.execution()?, this, now);
+    ReleaseGrant => (), "release_grant", this.execution_id, IdentityKind::Absolute, {},
+        rule::release_grant(facts.execution()?, this, now);
     Admit => Admitted, "admit", this.0.execution_id, IdentityKind::Grant, {},
         rule::admit(facts.execution()?, this, now);
     TakeNew => Claimed, "claim", this.0.execution_id, IdentityKind::Lease, { fetches: PAYLOAD },

@@ -26,8 +26,9 @@ use super::record::GrantAudit;
 use super::rule::{
     AppendFrame, Block, Cancel, CancelledBy, ChangePriority, Claim, Complete, Create,
     CreatePendingWaitpoint, DEFAULT_PAYLOAD_LIMIT, DelayExecution, DeliverSignal, Fail, FenceParts,
-    IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren, OperatorCall, Renew, Replay, Resume,
-    RevokeLease, Start, Suspend, Unblock, UpdateProgress, content_digest,
+    IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren, OperatorCall, ReleaseGrant, Renew,
+    Replay, Resume, RetryAdvice, RevokeLease, Start, Suspend, Unblock, UpdateProgress,
+    content_digest,
 };
 
 /// A request for a claim or reclaim grant.
@@ -42,6 +43,15 @@ pub struct WireGrantRequest {
     /// The process that sends the request, for audit.
     #[serde(default)]
     pub worker_instance_id: Option<String>,
+    /// A hash over the worker's capabilities, for audit; at most 128 bytes.
+    #[serde(default)]
+    pub capability_hash: Option<String>,
+    /// How the routing decision was made, for audit: JSON of at most 4 KiB.
+    #[serde(default)]
+    pub route_snapshot_json: Option<String>,
+    /// Why the worker was admitted, for audit; at most 1 KiB.
+    #[serde(default)]
+    pub admission_summary: Option<String>,
     /// The worker's capabilities.
     #[serde(default, deserialize_with = "or_default")]
     pub worker_capabilities: Vec<String>,
@@ -60,6 +70,9 @@ pub struct WireClaim {
     pub worker_id: String,
     /// The process that claims.
     pub worker_instance_id: String,
+    /// The lane in which the caller expects the execution; another one is refused.
+    #[serde(default)]
+    pub lane: Option<String>,
     /// Chosen by the caller; the same for each repeat.
     pub lease_id: LeaseId,
     /// Chosen by the caller; the same for each repeat.
@@ -122,6 +135,15 @@ pub enum Command {
     IssueReclaimGrant(WireGrantRequest),
     /// Takes over from an owner that lost its lease.
     Reclaim(WireClaim),
+    /// Gives a grant back that will not be used.
+    ReleaseGrant {
+        /// The execution.
+        execution_id: ExecutionId,
+        /// The key of the grant.
+        grant_key: String,
+        /// The worker that the grant was issued to.
+        worker_id: String,
+    },
     /// Extends a lease.
     Renew(Renew),
     /// Ends an execution with success.
@@ -140,6 +162,10 @@ pub enum Command {
         /// Whether the failure is permanent, so that a retry cannot help.
         #[serde(default, deserialize_with = "or_default")]
         permanent: bool,
+        /// If the policy allows a retry, it starts after this time instead of the policy's
+        /// backoff. Not together with `permanent`.
+        #[serde(default)]
+        retry_after_ms: Option<DurationMs>,
     },
     /// Gives the work back until a time.
     DelayExecution(DelayExecution),
@@ -215,7 +241,8 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// `InvalidId`, `InvalidCapabilities`, `InvalidTagKey`. A grant key that is not a uuid is
+    /// `InvalidId`, `InvalidCapabilities`, `InvalidTagKey`; `InvalidInput` for a permanent failure
+    /// with a time for its retry. A grant key that is not a uuid is
     /// `InvalidClaimGrant` for a claim and `InvalidInput` for a request.
     pub fn parse(self, entropy: &mut Entropy) -> Result<AnyCommand, Rejection> {
         Ok(match self {
@@ -225,11 +252,17 @@ impl Command {
             Self::Claim(claim) => TakeNew(claim.parse()?).into(),
             Self::ClaimResumed(claim) => TakeResumed(claim.parse()?).into(),
             Self::Reclaim(claim) => TakeOver(claim.parse()?).into(),
+            Self::ReleaseGrant { execution_id, grant_key, worker_id } => {
+                let grant_id = parse_grant_key(&grant_key)?;
+                ReleaseGrant { execution_id, grant_id, worker: WorkerId::try_new(worker_id)? }
+                    .into()
+            }
             Self::Renew(renew) => renew.into(),
             Self::Complete(complete) => complete.into(),
-            Self::Fail { execution_id, fence, reason, category, permanent } => {
+            Self::Fail { execution_id, fence, reason, category, permanent, retry_after_ms } => {
                 let category = FailureCategory::try_new(category)?;
-                Fail { execution_id, fence, reason, category, permanent }.into()
+                let retry = retry_advice(permanent, retry_after_ms)?;
+                Fail { execution_id, fence, reason, category, retry }.into()
             }
             Self::DelayExecution(delay) => delay.into(),
             Self::MoveToWaitingChildren(wait) => wait.into(),
@@ -264,6 +297,21 @@ impl Command {
             Self::Block(block) => block.into(),
             Self::Unblock(unblock) => unblock.into(),
         })
+    }
+}
+
+fn retry_advice(
+    permanent: bool,
+    retry_after: Option<DurationMs>,
+) -> Result<RetryAdvice, Rejection> {
+    match (permanent, retry_after) {
+        (false, None) => Ok(RetryAdvice::ByPolicy),
+        (false, Some(wait)) => Ok(RetryAdvice::After(wait)),
+        (true, None) => Ok(RetryAdvice::Never),
+        (true, Some(_)) => Err(Rejection::InvalidInput {
+            field: "retry_after_ms",
+            problem: "contradicts permanent: give one of them".to_owned(),
+        }),
     }
 }
 
@@ -309,8 +357,12 @@ impl WireGrantRequest {
             worker: WorkerId::try_new(self.worker_id)?,
             capabilities: Capabilities::try_new(self.worker_capabilities)?,
             ttl: DurationMs::new(self.grant_ttl_ms),
-            audit: instance
-                .map(|instance| GrantAudit { instance: Some(instance), ..GrantAudit::default() }),
+            audit: GrantAudit {
+                instance,
+                capability_hash: self.capability_hash,
+                route_snapshot_json: self.route_snapshot_json,
+                admission_summary: self.admission_summary,
+            },
         })
     }
 }
@@ -322,6 +374,7 @@ impl WireClaim {
             grant_id: parse_grant_key(&self.grant_key)?,
             worker: WorkerId::try_new(self.worker_id)?,
             instance: WorkerInstanceId::try_new(self.worker_instance_id)?,
+            lane: self.lane.map(LaneId::try_new).transpose()?,
             lease_id: self.lease_id,
             attempt_id: self.attempt_id,
             lease_ttl: DurationMs::new(self.lease_ttl_ms),

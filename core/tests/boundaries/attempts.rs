@@ -3,11 +3,14 @@
 use ff_core::error::Rejection;
 use ff_core::execution::{
     Admit, Admitted, AnyOutcome, AttemptEnd, AttemptKind, ClaimKind, DueKind, EventKind, Fail,
-    FailOutcome, LeaseFate, NextAttempt, Offered, Outcome, Phase, ReclaimGranted, Situation,
+    FailOutcome, LeaseFate, NextAttempt, Offered, Outcome, Phase, ReclaimGranted, RetryAdvice,
+    Situation, state_vector,
 };
 use ff_core::id::AttemptIndex;
 use ff_core::policy::{Backoff, ReclaimMode};
+use ff_core::state::EligibilityState::{EligibleNow, NotEligibleUntilTime};
 use ff_core::state::{LifecyclePhase, TerminalOutcome};
+use ff_core::time::DurationMs;
 
 use super::due;
 use crate::common::{
@@ -82,19 +85,23 @@ fn what_cannot_be_retried_fails_at_once() {
     let only_network = Submission::new().policy(|policy| {
         policy.retry.retryable_categories = vec![category("network")];
     });
-    for (submission, category, permanent, retried) in [
-        (Submission::new(), "anything", false, true),
-        (Submission::new(), "anything", true, false),
-        (only_network.clone(), "network", false, true),
-        (only_network.clone(), "disk", false, false),
-        (only_network, "network", true, false),
-        (Submission::new().retries(0), "anything", false, false),
+    let after = RetryAdvice::After(DurationMs::new(5));
+    for (submission, category, retry, retried) in [
+        (Submission::new(), "anything", RetryAdvice::ByPolicy, true),
+        (Submission::new(), "anything", RetryAdvice::Never, false),
+        (Submission::new(), "anything", after, true),
+        (only_network.clone(), "network", RetryAdvice::ByPolicy, true),
+        (only_network.clone(), "disk", RetryAdvice::ByPolicy, false),
+        (only_network.clone(), "disk", after, false),
+        (only_network, "network", RetryAdvice::Never, false),
+        (Submission::new().retries(0), "anything", RetryAdvice::ByPolicy, false),
+        (Submission::new().retries(0), "anything", after, false),
     ] {
         let mut bench = Bench::new(submission);
         let fence = bench.take(1, START);
-        let outcome = bench.applied(Fail { permanent, ..fail(fence, category) }, START);
+        let outcome = bench.applied(Fail { retry, ..fail(fence, category) }, START);
         let scheduled = matches!(outcome, AnyOutcome::Fail(FailOutcome::RetryScheduled { .. }));
-        assert_eq!(scheduled, retried, "{category}, permanent {permanent}");
+        assert_eq!(scheduled, retried, "{category}, {retry:?}");
         assert_eq!(bench.count(EventKind::Ended), usize::from(!retried));
     }
 }
@@ -270,4 +277,22 @@ fn a_worker_that_uses_the_category_of_too_many_reclaims_is_not_taken_for_one() {
     bench.applied(fail(fence, "max_reclaims_exceeded"), START);
     assert_eq!(bench.refused(reclaim_grant(2), START), Rejection::ExecutionNotReclaimable);
     assert_eq!(bench.refused(take_over(2), START), Rejection::InvalidClaimGrant);
+}
+
+/// The worker's time for a retry replaces the backoff of the policy, without jitter, and counts as
+/// a retry.
+#[test]
+fn a_retry_starts_after_the_time_that_the_worker_gives() {
+    for wait in [0, 1, 250, 86_400_000, u64::MAX] {
+        let mut bench = Bench::new(Submission::new());
+        let fence = bench.take(1, START);
+        let retry = RetryAdvice::After(DurationMs::new(wait));
+        let outcome = bench.applied(Fail { retry, ..fail(fence, "busy") }, START);
+        let until = at(START).plus(DurationMs::new(wait));
+        assert_eq!(outcome, AnyOutcome::Fail(FailOutcome::RetryScheduled { delay_until: until }));
+        assert_eq!(bench.record().counts.retries, 1);
+        let state = state_vector(bench.record(), at(START)).eligibility_state;
+        let waits = if wait == 0 { EligibleNow } else { NotEligibleUntilTime };
+        assert_eq!(state, waits, "{wait} ms");
+    }
 }

@@ -1,12 +1,17 @@
 //! Grants and claims: who may use a grant, until when, and how often.
 
 use ff_core::error::Rejection;
-use ff_core::execution::{AnyCommand, AnyOutcome, ClaimKind, DueKind};
+use ff_core::execution::{
+    AnyCommand, AnyOutcome, ClaimKind, DueKind, EventKind, GrantAudit, IssueClaimGrant,
+    IssueReclaimGrant, ReleaseGrant,
+};
+use ff_core::id::LaneId;
 
 use super::due;
 use crate::common::{
     Bench, GRANT, START, Submission, at, call, epoch, grant, grant_id, instance, ms, offer,
-    offer_plain, reclaim_grant, revoke, take_new, take_resumed, wait_for_children, worker,
+    offer_plain, reclaim_grant, release, revoke, take_new, take_over, take_resumed,
+    wait_for_children, worker,
 };
 
 #[test]
@@ -116,5 +121,82 @@ fn ttls_have_bounds() {
         let mut command = take_new(1);
         command.0.lease_ttl = ms(ttl);
         assert_eq!(bench.clone().apply(command, START).is_ok(), good, "lease of {ttl}");
+    }
+}
+
+#[test]
+fn a_grant_that_is_given_back_leaves_the_execution_in_its_place() {
+    let mut bench = Bench::new(Submission::new());
+    let place = bench.entries().eligible;
+    bench.applied(grant(1), START);
+    for wrong in [
+        ReleaseGrant { grant_id: grant_id(2), ..release(1) },
+        ReleaseGrant { worker: worker(2), ..release(1) },
+    ] {
+        bench.repeated(wrong, START);
+        assert_eq!(bench.entries().eligible, None);
+    }
+    bench.repeated(release(1), START + GRANT);
+    let decision = bench.decision(release(1), START + 1);
+    assert_eq!(decision.window.not_after, at(START + GRANT));
+    bench.applied(release(1), START + 1);
+    assert_eq!(bench.entries().eligible, place);
+    bench.repeated(release(1), START + 1);
+    assert_eq!(bench.refused(take_new(1), START + 1), Rejection::InvalidClaimGrant);
+
+    bench.applied(grant(2), START + 1);
+    bench.repeated(release(1), START + 1);
+    bench.applied(take_new(2), START + 1);
+    bench.repeated(release(2), START + 1);
+    assert!(bench.active().is_leased(at(START + 1)), "a grant that was used is not given back");
+    assert_eq!(bench.count(EventKind::GrantReleased), 1);
+}
+
+#[test]
+fn a_reclaim_grant_that_is_given_back_can_be_issued_again() {
+    let mut bench = Bench::new(Submission::new());
+    bench.take(1, START);
+    bench.applied(revoke(call(1)), START);
+    bench.applied(reclaim_grant(2), START);
+    bench.applied(release(2), START);
+    bench.applied(reclaim_grant(3), START);
+    bench.applied(take_over(3), START);
+}
+
+#[test]
+fn a_claim_names_the_lane_that_it_expects() {
+    let mut bench = Bench::new(Submission::new());
+    bench.applied(grant(1), START);
+    let (lane, mut wrong) = (bench.record().lane.clone(), take_new(1));
+    wrong.0.lane = Some(LaneId::new("elsewhere"));
+    let refused = bench.refused(wrong.clone(), START);
+    assert!(matches!(refused, Rejection::InvalidInput { field: "lane", .. }), "{refused}");
+    let mut right = take_new(1);
+    right.0.lane = Some(lane);
+    bench.applied(right, START);
+    // A repeat gets the same answer, whatever it names.
+    bench.repeated(wrong, START);
+}
+
+#[test]
+fn the_audit_data_of_a_grant_is_bounded() {
+    let long = |bytes: usize| Some("x".repeat(bytes));
+    let audits = |over: usize| {
+        [
+            GrantAudit { capability_hash: long(128 + over), ..GrantAudit::default() },
+            GrantAudit { route_snapshot_json: long(4_096 + over), ..GrantAudit::default() },
+            GrantAudit { admission_summary: long(1_024 + over), ..GrantAudit::default() },
+        ]
+    };
+    let mut lost = Bench::new(Submission::new());
+    lost.take(1, START);
+    lost.applied(revoke(call(1)), START);
+    for (over, good) in [(0, true), (1, false)] {
+        for audit in audits(over) {
+            let request = IssueClaimGrant { audit: audit.clone(), ..grant(2) };
+            let mut bench = Bench::new(Submission::new());
+            assert_eq!(bench.apply(request.clone(), START).is_ok(), good, "{audit:?}");
+            assert_eq!(lost.clone().apply(IssueReclaimGrant(request), START).is_ok(), good);
+        }
     }
 }

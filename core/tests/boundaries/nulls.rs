@@ -12,6 +12,10 @@ use super::wire::{all, command};
 
 /// Every command with all of its fields, and with more than one element in its lists.
 fn whole() -> Vec<Value> {
+    let audited = json!({
+        "worker_instance_id": "w-1", "worker_capabilities": ["gpu"], "capability_hash": "ff",
+        "route_snapshot_json": "{}", "admission_summary": "first",
+    });
     let optional = json!({
         "create": {
             "payload": [1, 2], "priority": 5, "requires": ["gpu"], "tags": { "a.b": "c" },
@@ -26,10 +30,13 @@ fn whole() -> Vec<Value> {
                 "retention_ms": 8,
             },
         },
-        "issue_claim_grant": { "worker_instance_id": "w-1", "worker_capabilities": ["gpu"] },
-        "issue_reclaim_grant": { "worker_instance_id": "w-1", "worker_capabilities": ["gpu"] },
+        "issue_claim_grant": audited,
+        "issue_reclaim_grant": audited,
+        "claim": { "lane": "l" },
+        "claim_resumed": { "lane": "l" },
+        "reclaim": { "lane": "l" },
         "complete": { "result": [1, 2] },
-        "fail": { "permanent": true },
+        "fail": { "permanent": true, "retry_after_ms": 5 },
         "delay_execution": { "keeps_resumption": true },
         "update_progress": { "message": "half" },
         "suspend": {
@@ -51,7 +58,10 @@ fn whole() -> Vec<Value> {
             ] } },
         },
         "create_pending_waitpoint": { "expires_in_ms": 5 },
-        "deliver_signal": { "source": "s", "payload": [1, 2] },
+        "deliver_signal": {
+            "source": "s", "category": "c", "source_type": "t", "correlation_id": "i",
+            "payload": [1, 2],
+        },
         "append_frame": { "metadata": { "a": "b" } },
         "block": { "recheck_at": 5 },
     });

@@ -29,11 +29,10 @@ fn waiting() -> Bench {
     bench
 }
 
-fn accepted(effect: SignalEffect) -> AnyOutcome {
-    AnyOutcome::DeliverSignal(SignalOutcome::Accepted { effect })
+/// The outcome of the signal of this number.
+fn taken(number: u64, effect: SignalEffect) -> AnyOutcome {
+    AnyOutcome::DeliverSignal(SignalOutcome::taken(signal_id(number), effect))
 }
-
-const RESUMED: AnyOutcome = AnyOutcome::DeliverSignal(SignalOutcome::TriggeredResume);
 
 #[test]
 fn a_signal_is_taken_once() {
@@ -41,30 +40,31 @@ fn a_signal_is_taken_once() {
     let signal = bench.signal(100, 1, "approved");
     let payload: Arc<[u8]> = Arc::from(*b"yes");
     let signal = DeliverSignal { payload: Some(payload.clone()), ..signal };
-    assert_eq!(bench.applied(signal.clone(), START + 1), RESUMED);
+    let resumed = taken(1, SignalEffect::Resumed);
+    assert_eq!(bench.applied(signal.clone(), START + 1), resumed);
     assert_eq!(bench.values[&ValueKind::Signal(signal_id(1))], payload);
     // The sender's own lost reply, and a copy from another sender, immediately and later.
     let others = DeliverSignal { creator: Nonce(99), ..signal.clone() };
     let duplicate = SignalOutcome::Duplicate { existing_signal_id: signal_id(1) };
     for now in [START + 1, START + 400_000] {
-        assert_eq!(bench.repeated(signal.clone(), now), RESUMED);
+        assert_eq!(bench.repeated(signal.clone(), now), resumed);
         let again = bench.repeated(others.clone(), now);
         assert_eq!(again, AnyOutcome::DeliverSignal(duplicate));
     }
     // Also once the attempt went on and is over.
     let fence = bench.take(2, START + 2);
-    assert_eq!(bench.repeated(signal.clone(), START + 3), RESUMED);
+    assert_eq!(bench.repeated(signal.clone(), START + 3), resumed);
     bench.applied(complete(fence, None), START + 4);
-    assert_eq!(bench.repeated(signal, START + 5), RESUMED);
+    assert_eq!(bench.repeated(signal, START + 5), resumed);
     assert_eq!((bench.count(EventKind::SignalTaken), bench.count(EventKind::Resumed)), (1, 1));
 }
 
 #[test]
 fn a_copy_of_a_signal_without_effect_is_none_either() {
     let mut bench = waiting();
-    let recorded = accepted(SignalEffect::Recorded);
+    let recorded = taken(1, SignalEffect::Recorded);
     assert_eq!(bench.signalled(100, 1, "rejected", START + 1), recorded);
-    let buffered = accepted(SignalEffect::Buffered);
+    let buffered = taken(2, SignalEffect::Buffered);
     assert_eq!(bench.signalled(9, 2, "approved", START + 1), buffered);
     let again = bench.signal(100, 1, "rejected");
     assert_eq!(bench.repeated(again, START + 2), recorded);
@@ -147,7 +147,7 @@ fn a_repeat_is_recognised_when_its_waitpoint_is_forgotten() {
     }
     let waiting = bench.record().waiting.as_ref().unwrap();
     assert_eq!(waiting.waitpoint(waitpoint_id(100)), None);
-    assert_eq!(bench.repeated(signal.clone(), START + 3), RESUMED);
+    assert_eq!(bench.repeated(signal.clone(), START + 3), taken(1, SignalEffect::Resumed));
     let other = DeliverSignal { signal_id: signal_id(999), ..signal };
     assert_eq!(bench.refused(other, START + 3), Rejection::InvalidToken);
 }
@@ -235,13 +235,13 @@ fn an_execution_takes_ten_thousand_signals() {
         bench.record.as_mut().unwrap().waiting.as_mut().unwrap().signals = signals;
     };
     set(&mut bench, 9_999);
-    assert_eq!(bench.signalled(100, 1, "x", START + 1), accepted(SignalEffect::Recorded));
+    assert_eq!(bench.signalled(100, 1, "x", START + 1), taken(1, SignalEffect::Recorded));
     let limit = Rejection::SignalLimitExceeded { limit: 10_000 };
     let signal = bench.signal(100, 2, "approved");
     assert_eq!(bench.refused(signal, START + 1), limit);
     assert_eq!(MAX_SIGNALS, 10_000);
     let again = bench.signal(100, 1, "x");
-    assert_eq!(bench.repeated(again, START + 1), accepted(SignalEffect::Recorded));
+    assert_eq!(bench.repeated(again, START + 1), taken(1, SignalEffect::Recorded));
 }
 
 #[test]

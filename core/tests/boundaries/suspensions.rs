@@ -14,8 +14,8 @@ use ff_core::time::TimestampMs;
 
 use super::not_active;
 use crate::common::suspending::{
-    Reads, all_of, any_at, count, from_source, issued, key, name, named, pending, signal_id,
-    suspend, suspend_on, suspension_id, timeout, token_of, waitpoint_id,
+    Reads, all_of, any_at, any_of, count, from_source, issued, key, name, named, pending,
+    signal_id, suspend, suspend_on, suspension_id, timeout, token_of, waitpoint_id,
 };
 use crate::common::{
     Answer, Bench, LEASE, START, at, call, complete, ms, on_due, renew, replay, revoke,
@@ -42,8 +42,10 @@ fn effects(bench: &mut Bench, signals: &[(u64, u64, &str, Option<&str>)]) -> Vec
             signal = from_source(signal, source);
         }
         effects.push(match bench.applied(signal, START + 1) {
-            AnyOutcome::DeliverSignal(SignalOutcome::TriggeredResume) => SignalEffect::Resumed,
-            AnyOutcome::DeliverSignal(SignalOutcome::Accepted { effect }) => effect,
+            AnyOutcome::DeliverSignal(SignalOutcome::TriggeredResume { .. }) => {
+                SignalEffect::Resumed
+            }
+            AnyOutcome::DeliverSignal(SignalOutcome::Accepted { effect, .. }) => effect,
             other => panic!("a signal gave {other:?}"),
         });
     }
@@ -124,7 +126,7 @@ fn only_the_holder_suspends() {
 fn what_was_buffered_satisfies_at_once_and_the_lease_is_kept() {
     let (mut bench, fence) = leased();
     bench.applied(pending(fence, 50, "a"), START);
-    let buffered = SignalOutcome::Accepted { effect: SignalEffect::Buffered };
+    let buffered = SignalOutcome::taken(signal_id(7), SignalEffect::Buffered);
     let outcome = bench.signalled(50, 7, "approved", START + 1);
     assert_eq!(outcome, AnyOutcome::DeliverSignal(buffered));
     let command = suspend_on(fence, 1, named("a", "approved"), &[50]);
@@ -360,5 +362,44 @@ fn a_signal_that_was_lost_satisfies_nothing() {
     match bench.apply_with(&command, &reads, START) {
         Ok(Answer::Applied(AnyOutcome::Suspend(SuspendOutcome::Suspended { .. }))) => {}
         other => panic!("{other:?}"),
+    }
+}
+
+/// One member of `any_of` is enough, and the worker gets only the signals of satisfied members.
+#[test]
+fn any_of_takes_the_first_member_that_is_satisfied() {
+    use SignalEffect::{Counted, Recorded, Resumed};
+    let twice_b = count(2, CountKind::DistinctSignals, &["b"]);
+    let either = any_of([named("a", "yes"), twice_b]);
+    let resumed = |bench: &Bench| {
+        let resumption = bench.record().waiting.as_ref().unwrap().resumption.clone();
+        resumption.map(|resumption| resumption.signals)
+    };
+
+    // At a: one signal at b has counted in vain.
+    let mut bench = waiting_for(either.clone());
+    let signals = [(100, 1, "no", None), (101, 2, "x", None), (100, 3, "yes", None)];
+    assert_eq!(effects(&mut bench, &signals), [Recorded, Counted, Resumed]);
+    assert_eq!(resumed(&bench), Some(vec![signal_id(3)]));
+
+    // At b, twice.
+    let mut bench = waiting_for(either.clone());
+    let signals = [(101, 1, "x", None), (101, 2, "x", None)];
+    assert_eq!(effects(&mut bench, &signals), [Counted, Resumed]);
+    assert_eq!(resumed(&bench), Some(vec![signal_id(1), signal_id(2)]));
+
+    // Within all_of, and with an all_of within.
+    let mut bench = waiting_for(all_of([any_at("c"), either]));
+    let signals = [(101, 1, "x", None), (102, 2, "x", None), (100, 3, "yes", None)];
+    assert_eq!(effects(&mut bench, &signals), [Counted, Counted, Resumed]);
+    assert_eq!(resumed(&bench), Some(vec![signal_id(2), signal_id(3)]));
+    let nested = any_of([all_of([any_at("a"), any_at("b")]), any_at("c")]);
+    for (signals, satisfying) in [
+        (vec![(100, 1, "x", None), (101, 2, "x", None)], vec![signal_id(1), signal_id(2)]),
+        (vec![(101, 1, "x", None), (102, 2, "x", None)], vec![signal_id(2)]),
+    ] {
+        let mut bench = waiting_for(nested.clone());
+        assert_eq!(effects(&mut bench, &signals), [Counted, Resumed]);
+        assert_eq!(resumed(&bench), Some(satisfying));
     }
 }

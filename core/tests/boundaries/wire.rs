@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use ff_core::entropy::Entropy;
 use ff_core::error::{Rejection, RejectionKind};
 use ff_core::execution::{
-    AnyCommand, BlockKind, CancelledBy, Command, Decide, FenceParts, parse_grant_key,
+    AnyCommand, BlockKind, CancelledBy, Command, Decide, FenceParts, RetryAdvice, parse_grant_key,
 };
 use ff_core::policy::{ExecutionPolicy, Priority};
+use ff_core::time::DurationMs;
 use serde_json::{Value, json};
 
 use crate::common::suspending::{signal_id, suspension_id, waitpoint_id};
@@ -60,6 +61,10 @@ pub(super) fn all() -> Vec<(Value, &'static str)> {
         (claim("claim_resumed"), "claim_resumed"),
         (grant("issue_reclaim_grant"), "issue_reclaim_grant"),
         (claim("reclaim"), "reclaim"),
+        (
+            command("release_grant", json!({ "grant_key": grant_id(1), "worker_id": "w" })),
+            "release_grant",
+        ),
         (by_holder("renew", json!({ "lease_ttl_ms": 5 })), "renew"),
         (by_holder("complete", json!({})), "complete"),
         (by_holder("fail", json!({ "reason": "why", "category": "c" })), "fail"),
@@ -197,10 +202,10 @@ fn a_grant_remembers_the_process_that_asked_for_it_if_it_says_so() {
     let audit = |mut request: Value, instance: Value| {
         request["worker_instance_id"] = instance;
         let Ok(AnyCommand::IssueClaimGrant(asked)) = parse(request) else { panic!("no grant") };
-        asked.audit.map(|audit| audit.instance.map(|instance| instance.to_string()))
+        asked.audit.instance.map(|instance| instance.to_string())
     };
     let request = || grant("issue_claim_grant");
-    assert_eq!(audit(request(), json!("w-1")), Some(Some("w-1".to_owned())));
+    assert_eq!(audit(request(), json!("w-1")), Some("w-1".to_owned()));
     assert_eq!(audit(request(), Value::Null), None);
 }
 
@@ -213,4 +218,23 @@ fn an_operators_call_is_parsed_with_its_request_id() {
     let block = parse(command("block", json!({ "kind": "quota", "recheck_at": 5 })));
     let Ok(AnyCommand::Block(block)) = block else { panic!("no block") };
     assert_eq!((block.kind, block.recheck_at.map(|at| at.get())), (BlockKind::Quota, Some(5)));
+}
+
+#[test]
+fn a_failure_says_that_a_retry_cannot_help_or_when_it_can() {
+    let advice = |fields: Value| {
+        let mut call = by_holder("fail", json!({ "reason": "why", "category": "c" }));
+        call.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        match parse(call) {
+            Ok(AnyCommand::Fail(fail)) => Ok(fail.retry),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.kind()),
+        }
+    };
+    let after = RetryAdvice::After(DurationMs::new(5));
+    assert_eq!(advice(json!({})), Ok(RetryAdvice::ByPolicy));
+    assert_eq!(advice(json!({ "permanent": true })), Ok(RetryAdvice::Never));
+    assert_eq!(advice(json!({ "retry_after_ms": 5 })), Ok(after));
+    let both = json!({ "permanent": true, "retry_after_ms": 5 });
+    assert_eq!(advice(both), Err(RejectionKind::InvalidInput));
 }

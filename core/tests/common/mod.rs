@@ -14,10 +14,10 @@ use ff_core::error::Rejection;
 use ff_core::execution::{
     Active, AnyCommand, AnyOutcome, Block, BlockKind, Cancel, CancelledBy, Claim, Complete, Create,
     DEFAULT_PAYLOAD_LIMIT, Decision, DelayExecution, Event, EventKind, Execution, Fail, Fence,
-    FenceParts, Frame, IndexEntries, IssueClaimGrant, IssueReclaimGrant, MoveToWaitingChildren,
-    Next, Offer, OnDue, OperatorCall, Phase, Renew, Replay, RevokeLease, SignalRecord, Situation,
-    Start, TakeNew, TakeOver, TakeResumed, Terminal, Unblock, ValueEffect, ValueKind, Verdict,
-    content_digest, index_entries, situation,
+    FenceParts, Frame, GrantAudit, IndexEntries, IssueClaimGrant, IssueReclaimGrant,
+    MoveToWaitingChildren, Next, Offer, OnDue, OperatorCall, Phase, ReleaseGrant, Renew, Replay,
+    RetryAdvice, RevokeLease, SignalRecord, Situation, Start, TakeNew, TakeOver, TakeResumed,
+    Terminal, Unblock, ValueEffect, ValueKind, Verdict, content_digest, index_entries, situation,
 };
 use ff_core::id::{
     AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, GrantId, LaneId,
@@ -178,12 +178,17 @@ pub fn grant(number: u64) -> IssueClaimGrant {
         worker: worker(1),
         capabilities: capabilities(&["gpu", "eu"]),
         ttl: ms(GRANT),
-        audit: None,
+        audit: GrantAudit::default(),
     }
 }
 
 pub fn reclaim_grant(number: u64) -> IssueReclaimGrant {
     IssueReclaimGrant(grant(number))
+}
+
+/// Gives the grant of this number, issued to worker 1, back.
+pub fn release(number: u64) -> ReleaseGrant {
+    ReleaseGrant { execution_id: execution_id(), grant_id: grant_id(number), worker: worker(1) }
 }
 
 /// A claim by worker 1; its grant, lease and attempt have the same number.
@@ -193,6 +198,7 @@ pub fn claim(number: u64) -> Claim {
         grant_id: grant_id(number),
         worker: worker(1),
         instance: instance(1),
+        lane: None,
         lease_id: lease_id(number),
         attempt_id: attempt_id(number),
         lease_ttl: ms(LEASE),
@@ -236,7 +242,7 @@ pub fn fail(fence: impl Into<FenceParts>, category_text: &str) -> Fail {
         fence: fence.into(),
         reason: "it broke".to_owned(),
         category: category(category_text),
-        permanent: false,
+        retry: RetryAdvice::ByPolicy,
     }
 }
 

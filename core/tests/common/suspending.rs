@@ -73,6 +73,10 @@ pub fn all_of(members: impl Into<Vec<Condition>>) -> Condition {
     Condition::AllOf { members: members.into() }
 }
 
+pub fn any_of(members: impl Into<Vec<Condition>>) -> Condition {
+    Condition::AnyOf { members: members.into() }
+}
+
 pub fn count(n: u32, kind: CountKind, waitpoints: &[&str]) -> Condition {
     let waitpoints = waitpoints.iter().map(|text| key(text)).collect();
     Condition::Count { n, kind, matcher: SignalMatcher::Wildcard, waitpoints }
@@ -89,7 +93,9 @@ fn referenced(condition: &Condition, keys: &mut BTreeSet<WaitpointKey>) {
             keys.insert(waitpoint.clone());
         }
         Condition::OperatorOnly | Condition::TimeoutOnly => {}
-        Condition::AllOf { members } => members.iter().for_each(|one| referenced(one, keys)),
+        Condition::AllOf { members } | Condition::AnyOf { members } => {
+            members.iter().for_each(|one| referenced(one, keys))
+        }
         Condition::Count { waitpoints, .. } => keys.extend(waitpoints.iter().cloned()),
     }
 }
@@ -152,6 +158,7 @@ pub fn deliver(
         signal_id: signal_id(number),
         name: name(signal_name),
         source: None,
+        context: Default::default(),
         payload: None,
         creator: Nonce(number),
     }

@@ -6,8 +6,10 @@ use ff_core::capability::Capabilities;
 use ff_core::execution::{
     Admit, AnyCommand, Block, BlockKind, ChangePriority, Claim, DEFAULT_PAYLOAD_LIMIT,
     DelayExecution, Execution, Fail, Fence, FenceParts, IssueClaimGrant, IssueReclaimGrant, Offer,
-    OperatorCall, Phase, Start, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
+    OperatorCall, Phase, ReleaseGrant, RetryAdvice, Start, TakeNew, TakeOver, TakeResumed, Unblock,
+    UpdateProgress,
 };
+use ff_core::id::LaneId;
 use ff_core::policy::{Backoff, Priority, ReclaimMode};
 use ff_core::time::TimestampMs;
 
@@ -15,8 +17,8 @@ use super::waits::waits;
 use crate::common::suspending::resume;
 use crate::common::{
     Bench, Submission, attempt_id, call_for, cancel, cancel_by_holder, claim, complete, delay,
-    epoch, execution_id, fail, grant, lease_id, ms, offer, offer_plain, on_due, renew, replay,
-    revoke, wait_for_children, worker,
+    epoch, execution_id, fail, grant, lease_id, ms, offer, offer_plain, on_due, release, renew,
+    replay, revoke, wait_for_children, worker,
 };
 
 /// One byte more than a result may have.
@@ -103,6 +105,7 @@ fn claims(record: Option<&Execution>, fresh: u64) -> Vec<AnyCommand> {
     let wrong = [
         Claim { grant_id: crate::common::grant_id(fresh + 1_000_000), ..right.clone() },
         Claim { worker: worker(2), ..right.clone() },
+        Claim { lane: Some(LaneId::new("elsewhere")), ..right.clone() },
         Claim { lease_ttl: ms(0), ..right.clone() },
     ];
     let mut all = Vec::new();
@@ -111,6 +114,9 @@ fn claims(record: Option<&Execution>, fresh: u64) -> Vec<AnyCommand> {
         all.push(TakeResumed(claim.clone()).into());
         all.push(TakeOver(claim).into());
     }
+    let grant_id = out.unwrap_or(release(fresh).grant_id);
+    all.push(ReleaseGrant { grant_id, ..release(fresh) }.into());
+    all.push(ReleaseGrant { grant_id, worker: worker(2), ..release(fresh) }.into());
     all
 }
 
@@ -158,7 +164,8 @@ fn odd_calls_of_holders(record: Option<&Execution>, now: TimestampMs) -> Vec<Any
     vec![
         renew(fence, 0).into(),
         too_large.into(),
-        Fail { permanent: true, ..fail(fence, "broken") }.into(),
+        Fail { retry: RetryAdvice::After(ms(3_000)), ..fail(fence, "broken") }.into(),
+        Fail { retry: RetryAdvice::Never, ..fail(fence, "broken") }.into(),
         fail(fence, "hopeless").into(),
         delay(fence, now.get()).into(),
         DelayExecution { keeps_resumption: true, ..delay(fence, now.get()) }.into(),

@@ -261,8 +261,8 @@ fn waitpoint_kinds(waiting: &Waiting, now: TimestampMs) -> String {
 fn suspension_kind(suspension: &Suspension, now: TimestampMs) -> String {
     let resumes = match &suspension.resumes {
         Resumes::Signals(tallies) => {
-            let counted: usize = tallies.iter().map(|tally| tally.counted.len()).sum();
-            format!("signals {} {counted}", tallies.len())
+            let counted: usize = tallies.parts.iter().map(|tally| tally.counted.len()).sum();
+            format!("signals {} {counted}", tallies.parts.len())
         }
         other => format!("{other:?}"),
     };

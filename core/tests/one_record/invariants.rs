@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 
 use ff_core::condition::MAX_WAITPOINTS;
 use ff_core::execution::{
-    Active, AnyOutcome, BlockKind, Continuation, Decision, DueKind, Execution, LeaseFate, Next,
-    NextAttempt, Offered, Phase, Resumes, Tally, Verdict, WaitpointState, due_times, index_entries,
-    next_due, snapshot, state_vector,
+    Active, AnyOutcome, BlockKind, Continuation, Decision, DueKind, Execution, Join, LeaseFate,
+    Next, NextAttempt, Offered, Phase, Resumes, Tally, Verdict, WaitpointState, due_times,
+    index_entries, next_due, snapshot, state_vector,
 };
 use ff_core::score::Score;
 use ff_core::state::{
@@ -89,8 +89,12 @@ fn check_waiting(record: &Execution) {
     assert_eq!(waiting.resumption, None, "of the suspension before");
     if let Resumes::Signals(tallies) = &suspension.resumes {
         let full = |tally: &Tally| tally.counted.len() == tally.part.n as usize;
-        assert!(tallies.iter().all(|tally| tally.counted.len() <= tally.part.n as usize));
-        assert!(!tallies.iter().all(full), "satisfied and still suspended");
+        assert!(tallies.parts.iter().all(|tally| tally.counted.len() <= tally.part.n as usize));
+        let satisfied = match tallies.joins.last() {
+            Some(Join::AnyOf(_)) => tallies.parts.iter().any(full),
+            _ => tallies.parts.iter().all(full),
+        };
+        assert!(!satisfied, "satisfied and still suspended");
     }
 }
 

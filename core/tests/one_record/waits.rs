@@ -11,8 +11,8 @@ use ff_core::id::{Nonce, WaitpointId};
 use ff_core::token::WaitpointToken;
 
 use crate::common::suspending::{
-    all_of, any_at, append, count, deliver, from_source, name, named, pending, ring, suspend,
-    suspend_on, timeout, token_of, waitpoint_id,
+    all_of, any_at, any_of, append, count, deliver, from_source, name, named, pending, ring,
+    suspend, suspend_on, timeout, token_of, waitpoint_id,
 };
 use crate::common::{Bench, ms};
 
@@ -63,6 +63,7 @@ fn suspensions(fence: FenceParts, fresh: u64) -> Vec<AnyCommand> {
         Suspend { policy: keeping(false), ..with(named("a", "approved")) },
         with(all_of([any_at("a"), any_at("b")])),
         with(all_of([named("a", "approved"), any_at("a")])),
+        with(any_of([named("a", "approved"), count(2, CountKind::DistinctSignals, &["a"])])),
         with(count(2, CountKind::DistinctSources, &["a"])),
         with(count(2, CountKind::DistinctSignals, &["a", "b"])),
         with(count(2, CountKind::DistinctWaitpoints, &["a", "b"])),

@@ -2,9 +2,11 @@
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 use ff_core::bounded::truncated;
-use ff_core::execution::WorkFailure;
+use ff_core::execution::{RetryAdvice, WorkFailure};
+use ff_core::time::DurationMs;
 
 use crate::task::DEFAULT_CATEGORY;
 
@@ -78,7 +80,7 @@ pub struct HandlerError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct FailureClass {
     category: String,
-    permanent: bool,
+    retry: RetryAdvice,
 }
 
 impl HandlerError {
@@ -104,7 +106,25 @@ impl HandlerError {
     /// ```
     pub fn permanent(error: impl Into<BoxError>) -> Self {
         let mut failure = Self::from(error.into());
-        failure.class.permanent = true;
+        failure.class.retry = RetryAdvice::Never;
+        failure
+    }
+
+    /// Creates a failure that says when a retry can help, such as that of a service with a limit
+    /// of calls: if the retry policy allows a retry, it starts after this time, which is rounded
+    /// to milliseconds, instead of after the policy's backoff. The category is the one of a
+    /// `HandlerError` in the error, otherwise `handler_error`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ff_sdk::HandlerError;
+    ///
+    /// let busy = HandlerError::retry_after(Duration::from_secs(30), "429 Too Many Requests");
+    /// assert_eq!(busy.retry_delay(), Some(Duration::from_secs(30)));
+    /// ```
+    pub fn retry_after(after: Duration, error: impl Into<BoxError>) -> Self {
+        let mut failure = Self::from(error.into());
+        failure.class.retry = RetryAdvice::After(DurationMs::from(after));
         failure
     }
 
@@ -127,7 +147,20 @@ impl HandlerError {
 
     /// Whether the execution fails without a retry.
     pub const fn is_permanent(&self) -> bool {
-        self.class.permanent
+        matches!(self.class.retry, RetryAdvice::Never)
+    }
+
+    /// The time after which a retry can help, if the failure says it.
+    pub const fn retry_delay(&self) -> Option<Duration> {
+        match self.class.retry {
+            RetryAdvice::After(after) => Some(Duration::from_millis(after.get())),
+            RetryAdvice::ByPolicy | RetryAdvice::Never => None,
+        }
+    }
+
+    /// What the failure says about a retry.
+    pub(crate) const fn retry(&self) -> RetryAdvice {
+        self.class.retry
     }
 }
 
@@ -146,8 +179,12 @@ impl Error for HandlerError {
 
 impl fmt::Display for FailureClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let retried = if self.permanent { "permanent" } else { "retried by policy" };
-        write!(f, "failure category {}, {retried}", self.category)
+        write!(f, "failure category {}, ", self.category)?;
+        match self.retry {
+            RetryAdvice::ByPolicy => f.write_str("retried by policy"),
+            RetryAdvice::After(after) => write!(f, "retried by policy after {after}"),
+            RetryAdvice::Never => f.write_str("permanent"),
+        }
     }
 }
 
@@ -173,7 +210,8 @@ impl From<BoxError> for HandlerError {
             }
         }
         reason.truncate(truncated(&reason, WorkFailure::REASON_MAX_BYTES).len());
-        let default = || FailureClass { category: DEFAULT_CATEGORY.to_owned(), permanent: false };
+        let default =
+            || FailureClass { category: DEFAULT_CATEGORY.to_owned(), retry: RetryAdvice::ByPolicy };
         Self { reason, class: class.unwrap_or_else(default) }
     }
 }

@@ -127,7 +127,7 @@ async fn fail<'r>(
     error: HandlerError,
 ) -> Result<&'r AtomicU64, SdkError> {
     let (category, reason) = (error.category(), error.reason());
-    let outcome = task.end_fail(reason.to_owned(), category, error.is_permanent()).await?;
+    let outcome = task.end_fail(reason.to_owned(), category, error.retry()).await?;
     let (execution, kind) = (task.execution_id(), task.execution_kind());
     Ok(match outcome {
         FailOutcome::RetryScheduled { delay_until } => {

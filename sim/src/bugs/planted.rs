@@ -74,6 +74,9 @@ macro_rules! bugs {
 }
 
 bugs! {
+    AlternativesAllNeeded: Ruling(waiting::alternatives_all_needed),
+        "a condition with alternatives needs all of them",
+        "one member satisfies any_of";
     AttemptIndexSkipped: Ruling(admission::attempt_index_skipped),
         "a reclaim skips an attempt index",
         "attempt indexes have no gaps";
@@ -185,6 +188,9 @@ bugs! {
     GrantKept: Ruling(admission::grant_kept),
         "a claim leaves the grant that it consumed",
         "a grant is consumed at most once";
+    GrantReleasedByAnybody: Ruling(admission::grant_released_by_anybody),
+        "giving a grant back ends also the grant of another worker",
+        "only its worker gives a grant back";
     HeldEntryKept: Sent(store::held_entry_kept),
         "the entry that a `Take` left in `due` stays there when nothing is due",
         "indexes equal the function of the records";
@@ -206,6 +212,9 @@ bugs! {
     KindIgnored: Code(Code::KindIgnored),
         "a worker takes executions of kinds that it does not serve",
         "a worker is offered only the kinds that it serves";
+    LaneIgnored: Ruling(admission::lane_ignored),
+        "the lane that a claim names is not compared",
+        "a claim takes only executions of the lane that it names";
     LaterSuspensionResumed: Ruling(operator::later_suspension_resumed),
         "an operator's call resumes a suspension that it never saw",
         "an operator resumes the suspension that was shown";
@@ -293,6 +302,9 @@ bugs! {
     RetentionFromCreation: Ruling(timer::retention_from_creation),
         "retention is counted from the creation",
         "retention is counted from the end of the life";
+    RetryAfterIgnored: Ruling(retry::retry_after_ignored),
+        "a retry waits for its backoff although the worker gave a time for it",
+        "a retry starts after the time that the worker gave, if it gave one";
     RetryBudgetIgnored: Code(Code::RetryBudgetIgnored),
         "a retry does not wait for its turn in the program's budget",
         "the calls of a program retry no more often than its budget allows";

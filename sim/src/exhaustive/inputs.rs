@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use ff_core::agent::WorkerProfile;
 use ff_core::capability::Capabilities;
-use ff_core::execution::{Create, DEFAULT_PAYLOAD_LIMIT, Fail, FenceParts, OperatorCall, Start};
+use ff_core::execution::{
+    Create, DEFAULT_PAYLOAD_LIMIT, Fail, FenceParts, OperatorCall, RetryAdvice, Start,
+};
 use ff_core::id::{
     ExecutionId, ExecutionKind, FailureCategory, LaneId, Namespace, Nonce, RequestId, WorkerId,
     WorkerInstanceId,
@@ -81,9 +83,9 @@ pub fn submission(execution_id: ExecutionId, payload: &[u8], policy: ExecutionPo
 }
 
 /// A failure.
-pub fn fail(execution_id: ExecutionId, fence: FenceParts, permanent: bool) -> Fail {
+pub fn fail(execution_id: ExecutionId, fence: FenceParts, retry: RetryAdvice) -> Fail {
     let category = FailureCategory::try_new("broken").expect("a valid category");
-    Fail { execution_id, fence, reason: "it broke".to_owned(), category, permanent }
+    Fail { execution_id, fence, reason: "it broke".to_owned(), category, retry }
 }
 
 /// An operator's call.

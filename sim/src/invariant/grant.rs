@@ -1,4 +1,5 @@
-//! \[INV-GRANT-1\] A grant is consumed at most once, before its expiry, by its worker.
+//! \[INV-GRANT-1\] A grant is consumed at most once, before its expiry, by its worker. Only its
+//! worker gives it back.
 
 use ff_core::execution::{AnyCommand, Claim};
 
@@ -20,6 +21,7 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         );
     }
     check_worker(model, change)?;
+    check_release(change)?;
     let Some(new) = change.new_lease() else { return Ok(()) };
     let grant = new.lease.grant;
     let consumed = model.consumed.get(&grant.id);
@@ -61,6 +63,26 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
             && issued.worker == new.lease.worker
     });
     ensure!(fits, TAG, "{} was taken by {claim:?} under the grant {issued:?}", change.id);
+    let lane = change.after.as_ref().map(|after| &after.lane);
+    let meant = claim.and_then(|claim| claim.lane.as_ref());
+    ensure!(
+        meant.is_none() || meant == lane,
+        TAG,
+        "{} of lane {lane:?} was claimed from lane {meant:?}",
+        change.id
+    );
+    Ok(())
+}
+
+/// A grant that is given back is the one that the call names, and the call is that of its worker.
+fn check_release(change: &Change<'_>) -> Result<(), Broken> {
+    let (Some(AnyCommand::ReleaseGrant(release)), Some(gone)) =
+        (&change.caller.command, change.grant_gone())
+    else {
+        return Ok(());
+    };
+    let right = gone.id == release.grant_id && gone.worker == release.worker;
+    ensure!(right, TAG, "{gone:?} of {} was ended by {release:?}", change.id);
     Ok(())
 }
 

@@ -36,6 +36,10 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
     let new = change.new_lease();
     tell("claimed", new.is_some(), told(&|e| matches!(e, Event::Claimed { .. })))?;
     tell("granted", grants(change), told(&|e| matches!(e, Event::GrantIssued { .. })))?;
+    if !change.caller.is_unknown() {
+        // The requests of a user's program do not show its commands.
+        tell("released", releases(change), told(&|e| matches!(e, Event::GrantReleased)))?;
+    }
     tell("marked expired", expires(change), told(&|e| matches!(e, Event::LeaseExpired { .. })))?;
     let revoked = fate_after(change) == Some(LeaseFate::Revoked);
     tell("revoked", revoked, told(&|e| matches!(e, Event::LeaseRevoked { .. })))?;
@@ -99,6 +103,12 @@ fn grants(change: &Change<'_>) -> bool {
     let out = change.grant_after();
     let consumed = change.new_lease().map(|new| new.lease.grant.id);
     (out.is_some() && out != before) || (consumed.is_some() && consumed != before)
+}
+
+/// Whether a grant was given back.
+fn releases(change: &Change<'_>) -> bool {
+    let asked = matches!(change.caller.command, Some(AnyCommand::ReleaseGrant(_)));
+    asked && change.grant_gone().is_some()
 }
 
 /// The end of the previous lease, if it was held and is not any more.

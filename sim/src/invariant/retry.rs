@@ -1,10 +1,14 @@
 //! \[INV-RETRY-1\] A failed attempt is retried exactly if the policy of its execution allows it,
-//! and not before the backoff of that policy is over.
+//! and not before the backoff of that policy is over, or the time that its worker gave for the
+//! retry.
 //!
 //! The check evaluates the policy with its own code.
 
+use std::ops::RangeInclusive;
+
 use ff_core::execution::{
-    Active, AnyCommand, AttemptEnd, Event, Execution, NextAttempt, Outcome, Phase, WorkFailure,
+    Active, AnyCommand, AttemptEnd, Event, Execution, Fail, NextAttempt, Outcome, Phase,
+    RetryAdvice, WorkFailure,
 };
 use ff_core::policy::Backoff;
 use ff_core::time::{DurationMs, TimestampMs, Window};
@@ -45,7 +49,10 @@ pub fn check(change: &Change<'_>) -> Result<(), Broken> {
         scheduled.is_some()
     );
     match (scheduled, &after.phase) {
-        (Some(until), _) => check_backoff(change, before, after, until),
+        (Some(until), _) => {
+            let wait = wait(change, before);
+            check_start(change, after, wait, until)
+        }
         (None, Phase::Terminal(terminal)) => {
             let failed = matches!(terminal.outcome, Outcome::Failed(_));
             ensure!(failed, TAG, "{id} has failed and ended as {:?}", terminal.outcome);
@@ -78,7 +85,9 @@ fn waits_for_retry(record: &Execution) -> bool {
 /// the simulator does not know.
 fn is_retried(change: &Change<'_>, before: &Execution, failure: &WorkFailure) -> Option<bool> {
     let (permanent, category) = match &change.caller.command {
-        Some(AnyCommand::Fail(fail)) => (Some(fail.permanent), fail.category.as_str()),
+        Some(AnyCommand::Fail(fail)) => {
+            (Some(fail.retry == RetryAdvice::Never), fail.category.as_str())
+        }
         _ if change.caller.carries == Some(CommandKind::OnDue) => (Some(false), ATTEMPT_TIMEOUT),
         _ => (None, failure.category.as_str()),
     };
@@ -92,12 +101,27 @@ fn is_retried(change: &Change<'_>, before: &Execution, failure: &WorkFailure) ->
     }
 }
 
-/// A retry starts after its backoff, less a quarter at most, counted from the failure. The failure
-/// is when its commit was decided, which the commit follows closely.
-fn check_backoff(
+/// The shortest and the longest time between a failure and its retry: the time that its worker gave
+/// for it, or the backoff of the policy, less a quarter at most. Any time if that depends on the
+/// command of a user's program, which the simulator does not know.
+fn wait(change: &Change<'_>, before: &Execution) -> RangeInclusive<u64> {
+    match &change.caller.command {
+        Some(AnyCommand::Fail(Fail { retry: RetryAdvice::After(wait), .. })) => {
+            return wait.get()..=wait.get();
+        }
+        None if change.caller.carries != Some(CommandKind::OnDue) => return 0..=u64::MAX,
+        _ => {}
+    }
+    let backoff = backoff(&before.policy.retry.backoff, before.counts.retries);
+    backoff - backoff / 4..=backoff
+}
+
+/// A retry starts after its wait, counted from the failure. The failure is when its commit was
+/// decided, which the commit follows closely.
+fn check_start(
     change: &Change<'_>,
-    before: &Execution,
     after: &Execution,
+    wait: RangeInclusive<u64>,
     until: TimestampMs,
 ) -> Result<(), Broken> {
     let (id, now, failed) = (change.id, change.now, after.updated_at);
@@ -106,9 +130,8 @@ fn check_backoff(
         TAG,
         "{id} failed at {failed}, which was committed at {now}"
     );
-    let backoff = backoff(&before.policy.retry.backoff, before.counts.retries);
-    let earliest = failed.plus(DurationMs::new(backoff - backoff / 4));
-    let latest = failed.plus(DurationMs::new(backoff));
+    let earliest = failed.plus(DurationMs::new(*wait.start()));
+    let latest = failed.plus(DurationMs::new(*wait.end()));
     ensure!(
         earliest <= until && until <= latest,
         TAG,

@@ -136,16 +136,15 @@ pub fn check_answer(
             };
             let SignalRecord { creator, effect, .. } = taken.record;
             let right = match outcome {
-                SignalOutcome::Accepted { effect: told } => {
+                SignalOutcome::Accepted { effect: told, .. } => {
                     creator == sent.creator && *told == effect && effect != SignalEffect::Resumed
                 }
-                SignalOutcome::TriggeredResume => {
+                SignalOutcome::TriggeredResume { .. } => {
                     creator == sent.creator && effect == SignalEffect::Resumed
                 }
-                SignalOutcome::Duplicate { existing_signal_id } => {
-                    creator != sent.creator && *existing_signal_id == signal
-                }
+                SignalOutcome::Duplicate { .. } => creator != sent.creator,
             };
+            let right = right && outcome.signal_id() == signal;
             ensure!(right, TAG, "{sent:?} was answered {outcome:?}, but was {taken:?}");
         }
         Err(error) => {

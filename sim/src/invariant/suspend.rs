@@ -16,7 +16,7 @@ use ff_core::time::{DurationMs, TimestampMs};
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::change::{Change, is_terminal};
-use crate::model::waits::condition::{counted, is_satisfied};
+use crate::model::waits::condition::{counted, is_satisfied, satisfying};
 use crate::model::waits::{Suspension, began};
 use crate::report::{Broken, ensure, when_watched};
 
@@ -80,6 +80,8 @@ fn check_began(model: &Model, change: &Change<'_>, after: &Execution) -> Result<
             known.condition
         );
         let resumption = after.waiting.as_ref().and_then(|waiting| waiting.resumption.as_ref());
+        let until = known.satisfied_by().unwrap_or_default();
+        let signals: Vec<_> = signals.into_iter().filter(|one| one.number < until).collect();
         return check_signals(change, &known, resumption, &signals);
     };
     ensure!(!satisfied, TAG, "{id} was suspended although {:?} is satisfied", known.condition);
@@ -222,14 +224,14 @@ fn check_by(
     }
 }
 
-/// The signals that satisfied a condition are those that it counts.
+/// The worker gets the signals that satisfied the condition.
 fn check_signals(
     change: &Change<'_>,
     known: &Suspension,
     found: Option<&Resumption>,
     signals: &[&SignalRecord],
 ) -> Result<(), Broken> {
-    let expected = counted(&known.condition, signals);
+    let expected = satisfying(&known.condition, signals);
     let told: Vec<SignalId> = found.map(|found| found.signals.clone()).unwrap_or_default();
     let distinct: BTreeSet<SignalId> = told.iter().copied().collect();
     let by = found

@@ -88,6 +88,7 @@ pub fn identity_of(command: &AnyCommand, generation: u32) -> Option<CommandIdent
         AnyCommand::DeliverSignal(_)
         | AnyCommand::AppendFrame(_)
         | AnyCommand::ForgetSignals(_)
+        | AnyCommand::ReleaseGrant(_)
         | AnyCommand::Renew(_)
         | AnyCommand::UpdateProgress(_)
         | AnyCommand::Block(_)

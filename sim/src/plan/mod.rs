@@ -139,6 +139,8 @@ pub enum ActionKind {
     Drop,
     /// A handler repeats its last call, or makes a contradicting one.
     Afterwards,
+    /// The client gives a grant back on behalf of its worker.
+    ReleaseGrant,
     /// A worker uses a grant.
     Take,
     /// A process acts because it believes that a timer is due, or a lease lost.

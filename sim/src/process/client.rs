@@ -7,8 +7,8 @@ use ff_core::agent::{Scheduler, Served, WorkerGrant, WorkerProfile, WorkerReques
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::execution::{
-    Admit, Admitted, AnyCommand, AnyOutcome, Granted, IssueClaimGrant, IssueReclaimGrant,
-    ReclaimGranted, parse_grant_key,
+    Admit, Admitted, AnyCommand, AnyOutcome, GrantAudit, Granted, IssueClaimGrant,
+    IssueReclaimGrant, ReclaimGranted, ReleaseGrant, parse_grant_key,
 };
 use ff_core::id::{ExecutionId, GrantId, Nonce};
 use ff_core::op::{Committed, Patience, RetryBudget, TakenFromLane};
@@ -215,7 +215,7 @@ impl ClientProcess {
             worker: self.workers[worker].worker.clone(),
             capabilities: self.workers[worker].capabilities.clone(),
             ttl: DurationMs::new(between(&mut self.entropy, 100, 4_000)),
-            audit: None,
+            audit: GrantAudit::default(),
         };
         let command = match self.entropy.below(5) {
             0 | 1 => AnyCommand::IssueClaimGrant(request),
@@ -241,7 +241,7 @@ impl ClientProcess {
         let request = WorkerRequest {
             served: served.clone(),
             worker: profile.worker.clone(),
-            instance: Some(profile.instance.clone()),
+            audit: GrantAudit { instance: Some(profile.instance.clone()), ..GrantAudit::default() },
             grant_ttl: DurationMs::new(between(&mut self.entropy, 100, 4_000)),
         };
         if !cx.performs(ActionKind::Draw, self.actions) {
@@ -327,10 +327,32 @@ impl ClientProcess {
         }
     }
 
+    /// Gives a grant back on behalf of a worker.
+    fn release(&mut self, worker: usize, grant: GrantInHand, cx: &mut Context<'_>) {
+        let command = ReleaseGrant {
+            execution_id: grant.execution_id,
+            grant_id: grant.grant_id,
+            worker: self.workers[worker].worker.clone(),
+        };
+        let patience = self.patience();
+        if cx.performs(ActionKind::ReleaseGrant, hashed(grant.grant_id.uuid().as_bytes())) {
+            cx.command(Origin::Detached, command, false, patience);
+        }
+    }
+
     /// Passes a grant to its worker, or to another one, once or twice, soon or late.
     fn hand_over(&mut self, worker: usize, grant: GrantInHand, cx: &mut Context<'_>) {
         let mut draws = Draws::new(self.seed, HAND_OVER, hashed(grant.grant_id.uuid().as_bytes()));
-        let copies = if happens(&mut draws, 300) { 2 } else { 1 };
+        let released = happens(&mut draws, 200);
+        if released {
+            let wrong = happens(&mut draws, 150);
+            let other = draws.below(self.workers.len() as u64) as usize;
+            self.release(if wrong { other } else { worker }, grant, cx);
+        }
+        let copies = match (released, happens(&mut draws, 300)) {
+            (true, late) => usize::from(late),
+            (false, twice) => 1 + usize::from(twice),
+        };
         for _ in 0..copies {
             let wrong = happens(&mut draws, 150);
             let other = draws.below(self.workers.len() as u64) as usize;

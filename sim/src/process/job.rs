@@ -8,7 +8,7 @@ use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::execution::{
     AnyCommand, AppendFrame, Cancel, CancelledBy, Claimed, Complete, DelayExecution, Execution,
-    Fail, FenceParts, Frame, MoveToWaitingChildren, UpdateProgress,
+    Fail, FenceParts, Frame, MoveToWaitingChildren, RetryAdvice, UpdateProgress,
 };
 use ff_core::id::{AttemptId, FailureCategory, LeaseEpoch, LeaseId};
 use ff_core::time::{DurationMs, TimestampMs};
@@ -48,7 +48,7 @@ pub enum Finish {
     /// It has completed.
     Complete(Option<Arc<[u8]>>),
     /// It failed.
-    Fail { category: &'static str, permanent: bool },
+    Fail { category: &'static str, retry: RetryAdvice },
     /// It continues later.
     Delay(u64),
     /// The next worker continues, as if it had not been claimed.
@@ -222,12 +222,12 @@ impl Job {
             Finish::Complete(result) => {
                 Complete { execution_id, fence, result: result.clone() }.into()
             }
-            Finish::Fail { category, permanent } => Fail {
+            Finish::Fail { category, retry } => Fail {
                 execution_id,
                 fence,
                 reason: "the handler said so".to_owned(),
                 category: FailureCategory::try_new(category).expect("a valid category"),
-                permanent: *permanent,
+                retry: *retry,
             }
             .into(),
             Finish::Delay(ms) => {
@@ -306,12 +306,20 @@ fn any_finish(entropy: &mut Entropy) -> Finish {
         0..10 => Finish::Complete(result(entropy)),
         10..14 => Finish::Fail {
             category: one_of(entropy, &["flaky", "flaky", "broken"]),
-            permanent: happens(entropy, 150),
+            retry: retry_advice(entropy),
         },
         14..16 => Finish::Delay(between(entropy, 0, 2_000)),
         16 => Finish::GiveBack,
         17..19 => Finish::WaitForChildren,
         _ => Finish::Cancel,
+    }
+}
+
+fn retry_advice(entropy: &mut Entropy) -> RetryAdvice {
+    match entropy.below(10) {
+        0 => RetryAdvice::Never,
+        1 => RetryAdvice::After(DurationMs::new(between(entropy, 0, 3_000))),
+        _ => RetryAdvice::ByPolicy,
     }
 }
 

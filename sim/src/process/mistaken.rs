@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ff_core::entropy::Entropy;
 use ff_core::execution::{
-    AnyCommand, Execution, IssueClaimGrant, IssueReclaimGrant, LeaseFate, OnDue, Phase,
+    AnyCommand, Execution, GrantAudit, IssueClaimGrant, IssueReclaimGrant, LeaseFate, OnDue, Phase,
 };
 use ff_core::id::{GrantId, WorkerId};
 use ff_core::op::Loaded;
@@ -36,7 +36,7 @@ pub fn act(
         worker: WorkerId::try_new("nobody").expect("a valid id"),
         capabilities: copy.requires.clone(),
         ttl: DurationMs::new(200),
-        audit: None,
+        audit: GrantAudit::default(),
     };
     Some(IssueReclaimGrant(request).into())
 }

@@ -4,7 +4,7 @@ use ff_core::entropy::Entropy;
 use ff_core::execution::{
     AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Complete, DelayExecution,
     EventKind, Fail, Fence, FenceParts, ForgetSignals, MoveToWaitingChildren, OnDue, OperatorCall,
-    Renew, Replay, Resume, RevokeLease, Unblock, UpdateProgress,
+    Renew, Replay, Resume, RetryAdvice, RevokeLease, Unblock, UpdateProgress,
 };
 use ff_core::id::{
     AttemptId, ExecutionId, FailureCategory, LeaseEpoch, LeaseId, RequestId, SuspensionId,
@@ -165,7 +165,7 @@ pub fn as_holder(id: ExecutionId, fence: FenceParts, entropy: &mut Entropy) -> A
         2 => {
             let category = FailureCategory::try_new("flaky").expect("a valid category");
             let reason = "it said so".to_owned();
-            Fail { execution_id: id, fence, reason, category, permanent: false }.into()
+            Fail { execution_id: id, fence, reason, category, retry: RetryAdvice::ByPolicy }.into()
         }
         3 => {
             let until = TimestampMs::ZERO;

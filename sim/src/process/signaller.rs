@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ff_core::entropy::Entropy;
-use ff_core::execution::{AnyCommand, DeliverSignal};
-use ff_core::id::{ExecutionId, Nonce, SignalId, SignalName, SignalSource, WaitpointId};
+use ff_core::execution::{AnyCommand, DeliverSignal, SignalContext};
+use ff_core::id::{
+    CorrelationId, ExecutionId, Nonce, SignalId, SignalName, SignalSource, WaitpointId,
+};
 use ff_core::op::{Known, OperationContext, Patience};
 use ff_core::time::{DurationMs, TimestampMs};
 use ff_core::token::WaitpointToken;
@@ -236,6 +238,11 @@ impl SignallerProcess {
             name: SignalName::try_new(one_of(entropy, &[AWAITED, AWAITED, "no"]))
                 .expect("a valid name"),
             source: source.map(|text| SignalSource::try_new(text).expect("a valid source")),
+            context: SignalContext {
+                correlation_id: happens(entropy, 500)
+                    .then(|| CorrelationId::new(one_of(entropy, &["order-1", "order-2"]))),
+                ..SignalContext::default()
+            },
             payload,
             creator: Nonce(entropy.next_u64()),
         }

@@ -135,10 +135,25 @@ fn condition(keys: &[WaitpointKey], entropy: &mut Entropy) -> Condition {
         [one] => single(one, entropy),
         _ => Condition::AllOf { members: keys.iter().map(|key| single(key, entropy)).collect() },
     };
+    let any = |entropy: &mut Entropy| {
+        let awaited = keys.iter().map(|key| single(key, entropy)).collect();
+        let (kind, all) = (one_of(entropy, &[DistinctSignals, DistinctSources]), all(entropy));
+        let members = match entropy.below(3) {
+            0 => awaited,
+            1 => vec![count(2, kind, entropy), all],
+            _ => vec![all, Condition::AllOf { members: vec![count(1, kind, entropy)] }],
+        };
+        let any = Condition::AnyOf { members };
+        match entropy.below(3) {
+            0 => Condition::AllOf { members: vec![count(1, kind, entropy), any] },
+            _ => any,
+        }
+    };
     match entropy.below(20) {
         0 => Condition::OperatorOnly,
         1 => Condition::TimeoutOnly,
-        2..8 => all(entropy),
+        2..6 => all(entropy),
+        6..8 => any(entropy),
         8..10 => count(between(entropy, 1, keys.len().max(1) as u64), DistinctWaitpoints, entropy),
         10..13 => count(between(entropy, 1, 3), DistinctSignals, entropy),
         13..16 => count(between(entropy, 1, 3), DistinctSources, entropy),
@@ -148,9 +163,10 @@ fn condition(keys: &[WaitpointKey], entropy: &mut Entropy) -> Condition {
             let members = vec![count(many, kind, entropy), all(entropy)];
             Condition::AllOf { members }
         }
-        _ => match entropy.below(3) {
-            0 => count(0, DistinctSignals, entropy),
-            1 => Condition::AllOf { members: Vec::new() },
+        _ => match entropy.below(4) {
+            0 => Condition::AnyOf { members: Vec::new() },
+            1 => count(0, DistinctSignals, entropy),
+            2 => Condition::AllOf { members: Vec::new() },
             _ => count(keys.len() as u64 + 1, DistinctWaitpoints, entropy),
         },
     }

@@ -26,6 +26,7 @@ use super::gather::Gatherer;
 use super::job::{Act, Job};
 use super::operator_calls::as_holder;
 use super::sent_commands::SentCommands;
+use super::submissions;
 
 /// How many former leases it remembers.
 const MOST_REMEMBERED: usize = 32;
@@ -409,6 +410,7 @@ impl WorkerProcess {
             grant_id: grant.grant_id,
             worker: if wrong { stranger() } else { profile.worker },
             instance: profile.instance,
+            lane: happens(entropy, 30).then(|| submissions::lane(entropy.below(2))),
             lease_id: LeaseId::random(entropy),
             attempt_id: AttemptId::random(entropy),
             lease_ttl: profile.lease_ttl,

@@ -58,6 +58,7 @@ command_kinds! {
     Reclaim "reclaim" Lease;
     Offer "offer" Lease;
     Admit "admit" Grant;
+    ReleaseGrant "release_grant" Absolute;
     Renew "renew" Absolute;
     Complete "complete" Fence;
     Fail "fail" Fence;

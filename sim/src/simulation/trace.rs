@@ -118,7 +118,7 @@ fn describe_event(event: &Event) -> Option<String> {
             format!("ends: {outcome:?} {}", why.unwrap_or_default()).trim_end().to_owned()
         }
         Event::DelayOver => "may start again after its delay".to_owned(),
-        Event::GrantIssued { .. } | Event::GrantExpired => return None,
+        Event::GrantIssued { .. } | Event::GrantExpired | Event::GrantReleased => return None,
         other => format!("{other:?}"),
     })
 }

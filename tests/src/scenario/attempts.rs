@@ -112,6 +112,25 @@ pub async fn failures_that_are_not_retried_end_the_life_immediately(fixture: &Fi
     assert!(matches!(outcome, FailOutcome::RetryScheduled { .. }));
 }
 
+/// A time that the worker gives for the retry replaces the backoff of the policy
+/// (`docs/spec.md`, 4).
+pub async fn a_retry_starts_after_the_time_that_the_worker_gives(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let worker = fixture.worker("w").await;
+    let id = submit(&client, work().retry(immediate(1))).await;
+    let failed = claim(&worker).await.fail_and_retry_after("busy", "busy", secs(90)).await;
+    let FailOutcome::RetryScheduled { delay_until } = failed.unwrap() else { panic!() };
+    let seen = describe(&client, &id).await;
+    assert_eq!(seen.delayed_until, Some(delay_until));
+    assert_eq!(delay_until, seen.updated_at.plus(DurationMs::from_secs(90)));
+    fixture.advance_to(delay_until.minus(DurationMs::new(1))).await;
+    fixture.tick().await;
+    assert!(is_idle(&worker).await);
+    fixture.advance(ms(1)).await;
+    fixture.tick().await;
+    assert_eq!(claim(&worker).await.attempt_index(), AttemptIndex(1));
+}
+
 /// An execution that its worker delayed continues the same attempt, by index and id, under the next
 /// epoch (`docs/spec.md`, 1 and 4).
 pub async fn a_delayed_execution_continues_the_same_attempt(fixture: &Fixture) {

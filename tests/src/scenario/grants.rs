@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use ff_sdk::core::agent::WorkerGrant;
 use ff_sdk::core::capability::Capabilities;
 use ff_sdk::core::error::{Rejection, RejectionKind};
-use ff_sdk::core::execution::{Command, DelayExecution};
-use ff_sdk::core::id::{LeaseId, WorkerInstanceId};
+use ff_sdk::core::execution::{Command, DelayExecution, EventKind, GrantAudit, WireGrantRequest};
+use ff_sdk::core::id::{LaneId, LeaseId, Namespace, WorkerInstanceId};
 use ff_sdk::core::state::{OwnershipState, PublicState};
 use ff_sdk::core::store::IndexName;
 use ff_sdk::core::time::{DurationMs, TimestampMs};
@@ -15,8 +15,8 @@ use ff_sdk::{ReclaimExecutionArgs, ReclaimExecutionOutcome, SdkError};
 use crate::faulty_backend::commits;
 use crate::fixture::{Fixture, eligible, lane};
 use crate::kit::{
-    claim, claim_of, claimed, describe, fence_of_claimed, grant, grant_request, is_idle, kind, ms,
-    nth_epoch, rejection, secs, state, submit, submitted, work,
+    claim, claim_of, claimed, describe, events, fence_of_claimed, grant, grant_request, is_idle,
+    kind, ms, nth_epoch, rejection, secs, state, submit, submitted, work,
 };
 
 /// Another worker's claim is `InvalidClaimGrant` and does not consume the grant; another instance
@@ -99,6 +99,81 @@ pub async fn a_grant_is_consumed_once(fixture: &Fixture) {
     client.cancel(&id, "over").await.unwrap();
     let again = client.execute(Command::Claim(claim_of(fixture, &request))).await;
     assert_eq!(kind(again), RejectionKind::InvalidClaimGrant);
+}
+
+/// A grant that its worker gives back takes nobody's time: the execution returns to its position
+/// and can be granted again. Another worker's call, and a repeat, change nothing
+/// (`docs/spec.md`, 4).
+pub async fn a_released_grant_can_be_issued_again(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let (owner, other) = (fixture.worker("w").await, fixture.worker("other").await);
+    let id = submit(&client, work()).await;
+    let score = fixture.score(&id, eligible()).await;
+    let granted = grant(&client, &grant_request(fixture, id, "w")).await.claim_grant();
+    other.release_grant(granted.clone()).await.unwrap();
+    assert_eq!(fixture.score(&id, eligible()).await, None);
+    for _ in 0..2 {
+        owner.release_grant(granted.clone()).await.unwrap();
+        assert_eq!(fixture.score(&id, eligible()).await, score);
+    }
+    let late = owner.claim_from_grant(lane(), granted.clone()).await;
+    assert_eq!(kind(late), RejectionKind::InvalidClaimGrant);
+    let next = grant(&client, &grant_request(fixture, id, "w")).await.claim_grant();
+    owner.release_grant(granted).await.unwrap();
+    let task = owner.claim_from_grant(lane(), next.clone()).await.unwrap();
+    owner.release_grant(next).await.unwrap();
+    task.complete(None).await.unwrap();
+    let released = EventKind::GrantReleased;
+    assert_eq!(events(&client, &id).await.iter().filter(|kind| **kind == released).count(), 1);
+}
+
+/// A claim under a grant sees only executions of its worker's namespace and of the lane that it
+/// names; a refused one does not consume the grant (`docs/spec.md`, 4).
+pub async fn a_grant_is_for_its_lane_and_namespace(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let id = submit(&client, work()).await;
+    let elsewhere = LaneId::new("elsewhere");
+    let lanes = vec![lane(), elsewhere.clone()];
+    let worker = fixture.worker_with("w", |config| config.lanes = lanes).await;
+    let foreign = Namespace::new("foreign");
+    let stranger = fixture.worker_with("w", |config| config.namespace = foreign).await;
+    let granted = grant(&client, &grant_request(fixture, id, "w")).await.claim_grant();
+
+    let refused = stranger.claim_from_grant(lane(), granted.clone()).await;
+    assert_eq!(kind(refused), RejectionKind::NotFound);
+    let refused = stranger.release_grant(granted.clone()).await;
+    assert_eq!(kind(refused), RejectionKind::NotFound);
+    let refused = worker.claim_from_grant(elsewhere, granted.clone()).await;
+    assert_eq!(kind(refused), RejectionKind::InvalidInput);
+    let task = worker.claim_from_grant(lane(), granted).await.unwrap();
+    task.complete(None).await.unwrap();
+}
+
+/// The data that was stored with a grant is shown until the grant is used (`docs/spec.md`, 4).
+pub async fn the_audit_data_of_a_grant_is_kept(fixture: &Fixture) {
+    let client = fixture.client().await;
+    let id = submit(&client, work()).await;
+    let request = WireGrantRequest {
+        worker_instance_id: Some("w-1".to_owned()),
+        capability_hash: Some("00ff".to_owned()),
+        route_snapshot_json: Some("{}".to_owned()),
+        admission_summary: Some("first of two".to_owned()),
+        ..grant_request(fixture, id, "w")
+    };
+    let too_long = Some("x".repeat(GrantAudit::ADMISSION_SUMMARY_MAX_BYTES + 1));
+    let refused = WireGrantRequest { admission_summary: too_long, ..request.clone() };
+    let refused = client.execute(Command::IssueClaimGrant(refused)).await;
+    assert_eq!(kind(refused), RejectionKind::InvalidInput);
+    let expires_at = grant(&client, &request).await.expires_at;
+    let shown = describe(&client, &id).await.grant.unwrap();
+    assert_eq!((shown.worker_id.as_str(), shown.expires_at), ("w", expires_at));
+    assert_eq!(shown.grant_id.to_string(), request.grant_key);
+    assert_eq!(shown.audit.instance, Some(WorkerInstanceId::new("w-1")));
+    assert_eq!(shown.audit.capability_hash, request.capability_hash);
+    assert_eq!(shown.audit.route_snapshot_json, request.route_snapshot_json);
+    assert_eq!(shown.audit.admission_summary, request.admission_summary);
+    claimed(client.execute(Command::Claim(claim_of(fixture, &request))).await);
+    assert_eq!(describe(&client, &id).await.grant, None);
 }
 
 /// The same claim, by its lease id, returns the same lease however often it is sent: for all three

@@ -9,8 +9,8 @@ use ff_sdk::core::policy::{Backoff, RetryPolicy};
 use ff_sdk::core::state::{BlockingReason, PublicState};
 use ff_sdk::core::time::{DurationMs, TimestampMs};
 use ff_sdk::{
-    ClaimedTask, Client, Condition, CountKind, IssuedWaitpoint, SignalEffect, SignalMatcher,
-    SignalOutcome, SuspendOutcome, Suspension, SuspensionReason, TimeoutBehaviour,
+    ClaimedTask, Client, Condition, CountKind, IssuedWaitpoint, Signal, SignalEffect,
+    SignalMatcher, SignalOutcome, SuspendOutcome, Suspension, SuspensionReason, TimeoutBehaviour,
 };
 
 use crate::fixture::Fixture;
@@ -35,12 +35,13 @@ fn any_signal(waitpoint: &str) -> Condition {
     Condition::any_signal(waitpoint.parse().expect("a key"))
 }
 
-const fn resumed() -> SignalOutcome {
-    SignalOutcome::TriggeredResume
-}
-
-const fn accepted(effect: SignalEffect) -> SignalOutcome {
-    SignalOutcome::Accepted { effect }
+/// The effect of a signal that was taken.
+fn effect(outcome: SignalOutcome) -> SignalEffect {
+    match outcome {
+        SignalOutcome::Accepted { effect, .. } => effect,
+        SignalOutcome::TriggeredResume { .. } => SignalEffect::Resumed,
+        SignalOutcome::Duplicate { .. } => panic!("the signal was not taken: {outcome:?}"),
+    }
 }
 
 /// A suspended execution shows its reason and releases its lease. After a signal it continues the
@@ -58,7 +59,7 @@ pub async fn a_signal_resumes_the_same_attempt(fixture: &Fixture) {
     assert!(is_idle(&worker).await);
 
     let signal = send(&client, &id, &waitpoints[0], "approved").await;
-    assert_eq!(signal.unwrap(), resumed());
+    assert_eq!(effect(signal.unwrap()), SignalEffect::Resumed);
     assert_eq!(state(&client, &id).await, PublicState::Resumable);
     let task = claim(&worker).await;
     assert_eq!((task.attempt_id(), task.attempt_index()), (attempt, AttemptIndex(0)));
@@ -89,13 +90,53 @@ pub async fn all_of_two_waitpoints_waits_for_both(fixture: &Fixture) {
     let at = |key: &str| waitpoints.iter().find(|at| at.key.as_str() == key).unwrap();
     let first = send(&client, &id, at("a"), "one").await.unwrap();
     let second = send(&client, &id, at("a"), "two").await.unwrap();
-    assert_eq!(first, accepted(SignalEffect::Counted));
-    assert_eq!(second, accepted(SignalEffect::Recorded));
+    assert_eq!(effect(first), SignalEffect::Counted);
+    assert_eq!(effect(second), SignalEffect::Recorded);
     assert_eq!(state(&client, &id).await, PublicState::Suspended);
-    assert_eq!(send(&client, &id, at("b"), "three").await.unwrap(), resumed());
+    assert_eq!(effect(send(&client, &id, at("b"), "three").await.unwrap()), SignalEffect::Resumed);
     let signals = claim(&worker).await.resume_signals().await.unwrap();
     let names: Vec<_> = signals.iter().map(|signal| signal.name.as_str()).collect();
     assert_eq!(names, ["one", "three"]);
+}
+
+/// With any of {a, 2 at b}, one signal at b only counts, and one at a resumes; the worker gets that
+/// one alone (`docs/spec.md`, 5).
+pub async fn any_of_two_waitpoints_waits_for_one(fixture: &Fixture) {
+    let (client, worker, id) = submitted(fixture).await;
+    let twice_b = Condition::Count {
+        n: 2,
+        kind: CountKind::DistinctSignals,
+        matcher: SignalMatcher::Wildcard,
+        waitpoints: vec!["b".parse().unwrap()],
+    };
+    let either = Condition::AnyOf { members: vec![any_signal("a"), twice_b] };
+    let waitpoints = suspend(claim(&worker).await, Suspension::until(either)).await;
+    let at = |key: &str| waitpoints.iter().find(|at| at.key.as_str() == key).unwrap();
+    let counted = send(&client, &id, at("b"), "one").await.unwrap();
+    assert_eq!(effect(counted), SignalEffect::Counted);
+    assert_eq!(state(&client, &id).await, PublicState::Suspended);
+    let last = send(&client, &id, at("a"), "two").await.unwrap();
+    assert_eq!(effect(last), SignalEffect::Resumed);
+    let signals = claim(&worker).await.resume_signals().await.unwrap();
+    let names: Vec<_> = signals.iter().map(|signal| signal.name.as_str()).collect();
+    assert_eq!(names, ["two"]);
+}
+
+/// What a sender says about a signal reaches the worker.
+pub async fn the_context_of_a_signal_reaches_its_worker(fixture: &Fixture) {
+    let (client, worker, id) = submitted(fixture).await;
+    let asked = Suspension::until_signal("approval").unwrap();
+    let waitpoint = suspend(claim(&worker).await, asked).await.into_iter().next().unwrap();
+    let signal = Signal::new("approved", waitpoint.token.clone()).unwrap();
+    let signal = signal.category("approval").unwrap().source_type("user").unwrap();
+    let signal = signal.correlation_id("order-17").unwrap();
+    let outcome = client.deliver_signal(&id, &waitpoint.id, signal).await.unwrap();
+    let [received] = claim(&worker).await.resume_signals().await.unwrap().try_into().unwrap();
+    assert_eq!(received.signal_id, Some(outcome.signal_id()));
+    let context = received.context;
+    assert_eq!(context.category.unwrap().as_str(), "approval");
+    assert_eq!(context.source_type.unwrap().as_str(), "user");
+    assert_eq!(context.correlation_id.unwrap().as_str(), "order-17");
 }
 
 /// With 2 distinct sources, signals of alice, alice, bob resume at bob's.
@@ -111,9 +152,9 @@ pub async fn distinct_sources_are_counted_by_source(fixture: &Fixture) {
     let sent = async |source: &str| {
         send_from(&client, &id, &waitpoints[0], "approved", source).await.unwrap()
     };
-    assert_eq!(sent("alice").await, accepted(SignalEffect::Counted));
-    assert_eq!(sent("alice").await, accepted(SignalEffect::Recorded));
-    assert_eq!(sent("bob").await, resumed());
+    assert_eq!(effect(sent("alice").await), SignalEffect::Counted);
+    assert_eq!(effect(sent("alice").await), SignalEffect::Recorded);
+    assert_eq!(effect(sent("bob").await), SignalEffect::Resumed);
     let signals = claim(&worker).await.resume_signals().await.unwrap();
     let sources: Vec<_> = signals.iter().filter_map(|signal| signal.source.clone()).collect();
     let sources: Vec<_> = sources.iter().map(|source| source.as_str()).collect();
@@ -126,11 +167,14 @@ pub async fn a_signal_of_another_name_does_not_count(fixture: &Fixture) {
     let asked = Suspension::until(signal_named("approval", "approved"));
     let waitpoints = suspend(claim(&worker).await, asked).await;
     let sent = send(&client, &id, &waitpoints[0], "rejected").await.unwrap();
-    assert_eq!(sent, accepted(SignalEffect::Recorded));
+    assert_eq!(effect(sent), SignalEffect::Recorded);
     let seen = describe(&client, &id).await;
     assert_eq!(seen.state.public_state, PublicState::Suspended);
     assert_eq!((seen.signals, seen.waitpoints[0].signals), (1, 1));
-    assert_eq!(send(&client, &id, &waitpoints[0], "approved").await.unwrap(), resumed());
+    assert_eq!(
+        effect(send(&client, &id, &waitpoints[0], "approved").await.unwrap()),
+        SignalEffect::Resumed
+    );
 }
 
 /// An invalid condition is refused before anything is written.
@@ -227,7 +271,10 @@ pub async fn a_timeout_follows_its_behaviour(fixture: &Fixture) {
     fixture.tick().await;
     let seen = describe(&client, &id).await;
     assert_eq!(seen.suspension.unwrap().escalated_at, Some(at));
-    assert_eq!(send(&client, &id, &waitpoint, "late").await.unwrap(), resumed());
+    assert_eq!(
+        effect(send(&client, &id, &waitpoint, "late").await.unwrap()),
+        SignalEffect::Resumed
+    );
 }
 
 /// A signal at the timeout or later does not resume, even if no timekeeper has marked it yet; one
@@ -253,12 +300,18 @@ pub async fn a_signal_after_the_timeout_does_not_resume(fixture: &Fixture) {
 
     let (id, waitpoint, at) = with_timeout(fixture, &client, TimeoutBehaviour::Fail).await;
     fixture.advance_to(at.minus(DurationMs::new(1))).await;
-    assert_eq!(send(&client, &id, &waitpoint, "approved").await.unwrap(), resumed());
+    assert_eq!(
+        effect(send(&client, &id, &waitpoint, "approved").await.unwrap()),
+        SignalEffect::Resumed
+    );
     claim(&worker).await.complete(None).await.unwrap();
 
     let (id, waitpoint, at) = with_timeout(fixture, &client, TimeoutBehaviour::Escalate).await;
     fixture.advance_to(at.plus(DurationMs::new(1))).await;
-    assert_eq!(send(&client, &id, &waitpoint, "approved").await.unwrap(), resumed());
+    assert_eq!(
+        effect(send(&client, &id, &waitpoint, "approved").await.unwrap()),
+        SignalEffect::Resumed
+    );
 }
 
 /// An execution that is resumed with a delay can be claimed when the delay ends.
@@ -267,7 +320,10 @@ pub async fn a_resume_delay_postpones_the_claim(fixture: &Fixture) {
     let asked = Suspension::until_signal("a").unwrap().resume_delay(secs(5));
     let waitpoints = suspend(claim(&worker).await, asked).await;
     let now = fixture.now().await;
-    assert_eq!(send(&client, &id, &waitpoints[0], "go").await.unwrap(), resumed());
+    assert_eq!(
+        effect(send(&client, &id, &waitpoints[0], "go").await.unwrap()),
+        SignalEffect::Resumed
+    );
     let seen = describe(&client, &id).await;
     assert_eq!(seen.state.blocking_reason, BlockingReason::WaitingForResumeDelay);
     fixture.advance_to(now.plus(DurationMs::new(4_999))).await;
@@ -383,7 +439,7 @@ pub async fn the_longest_durations_saturate(fixture: &Fixture) {
     fixture.advance(secs(1_000)).await;
     fixture.tick().await;
     assert_eq!(state(&client, &id).await, PublicState::Suspended);
-    assert_eq!(send(&client, &id, &open, "go").await.unwrap(), resumed());
+    assert_eq!(effect(send(&client, &id, &open, "go").await.unwrap()), SignalEffect::Resumed);
 }
 
 /// Waitpoints that stay open accept signals for a later suspension, under the same token.
@@ -391,15 +447,15 @@ pub async fn waitpoints_that_stay_open_count_for_a_later_suspension(fixture: &Fi
     let (client, worker, id) = submitted(fixture).await;
     let keep = || Suspension::until_signal("chat").unwrap().keep_waitpoints(false);
     let chat = suspend(claim(&worker).await, keep()).await.into_iter().next().unwrap();
-    assert_eq!(send(&client, &id, &chat, "one").await.unwrap(), resumed());
+    assert_eq!(effect(send(&client, &id, &chat, "one").await.unwrap()), SignalEffect::Resumed);
     let task = claim(&worker).await;
     // A signal that resumed the execution does not resume it again.
     suspend(task, keep().open(&chat)).await;
-    assert_eq!(send(&client, &id, &chat, "two").await.unwrap(), resumed());
+    assert_eq!(effect(send(&client, &id, &chat, "two").await.unwrap()), SignalEffect::Resumed);
     let task = claim(&worker).await;
     assert_eq!(task.resume_signals().await.unwrap()[0].name.as_str(), "two");
     let buffered = send(&client, &id, &chat, "three").await.unwrap();
-    assert_eq!(buffered, accepted(SignalEffect::Buffered));
+    assert_eq!(effect(buffered), SignalEffect::Buffered);
     let SuspendOutcome::AlreadySatisfied(task) = task.suspend(keep().open(&chat)).await.unwrap()
     else {
         panic!("the third signal was received before the suspension");

@@ -36,6 +36,8 @@ pub enum Event {
     },
     /// A grant expired unused.
     GrantExpired,
+    /// A grant was given back unused.
+    GrantReleased,
     /// A worker claimed it.
     Claimed {
         /// How.
@@ -166,6 +168,8 @@ pub enum EventKind {
     GrantIssued,
     /// A grant expired unused.
     GrantExpired,
+    /// A grant was given back unused.
+    GrantReleased,
     /// A worker claimed it.
     Claimed,
     /// Its lease expired.
@@ -212,6 +216,7 @@ impl EventKind {
         Self::Created,
         Self::GrantIssued,
         Self::GrantExpired,
+        Self::GrantReleased,
         Self::Claimed,
         Self::LeaseExpired,
         Self::LeaseRevoked,
@@ -241,6 +246,7 @@ impl Event {
             Self::Created { .. } => EventKind::Created,
             Self::GrantIssued { .. } => EventKind::GrantIssued,
             Self::GrantExpired => EventKind::GrantExpired,
+            Self::GrantReleased => EventKind::GrantReleased,
             Self::Claimed { .. } => EventKind::Claimed,
             Self::LeaseExpired { .. } => EventKind::LeaseExpired,
             Self::LeaseRevoked { .. } => EventKind::LeaseRevoked,

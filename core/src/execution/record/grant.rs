@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Rejection;
 use crate::id::{GrantId, WorkerId, WorkerInstanceId};
 use crate::time::TimestampMs;
 
@@ -36,10 +37,40 @@ pub struct GrantAudit {
     pub instance: Option<WorkerInstanceId>,
     /// A hash over the worker's capabilities.
     pub capability_hash: Option<String>,
-    /// How the routing decision was made.
+    /// How the routing decision was made, as JSON.
     pub route_snapshot_json: Option<String>,
     /// Why the worker was admitted.
     pub admission_summary: Option<String>,
+}
+
+impl GrantAudit {
+    /// The maximum length of the hash over the worker's capabilities: 128 bytes.
+    pub const CAPABILITY_HASH_MAX_BYTES: usize = 128;
+    /// The maximum length of the snapshot of the routing decision: 4 KiB.
+    pub const ROUTE_SNAPSHOT_MAX_BYTES: usize = 4 << 10;
+    /// The maximum length of the summary of the admission: 1 KiB.
+    pub const ADMISSION_SUMMARY_MAX_BYTES: usize = 1 << 10;
+
+    /// Checks the length of each text.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a text that is too long.
+    pub fn check(&self) -> Result<(), Rejection> {
+        let texts = [
+            ("capability_hash", &self.capability_hash, Self::CAPABILITY_HASH_MAX_BYTES),
+            ("route_snapshot_json", &self.route_snapshot_json, Self::ROUTE_SNAPSHOT_MAX_BYTES),
+            ("admission_summary", &self.admission_summary, Self::ADMISSION_SUMMARY_MAX_BYTES),
+        ];
+        for (field, text, limit) in texts {
+            let bytes = text.as_ref().map_or(0, String::len);
+            if bytes > limit {
+                let problem = format!("has {bytes} bytes, and may have {limit}");
+                return Err(Rejection::InvalidInput { field, problem });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Grant {

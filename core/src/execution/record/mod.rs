@@ -27,8 +27,8 @@ pub use outcome::{Outcome, WorkFailure};
 pub use phase::{
     Active, DelayReason, Interruption, NextAttempt, NotBefore, Phase, Runnable, Suspended, Terminal,
 };
-pub use signal::{SignalEffect, SignalOutcome, SignalRecord};
+pub use signal::{SignalContext, SignalEffect, SignalOutcome, SignalRecord};
 pub use waiting::{
-    Counted, LatestSuspension, ResumedBy, Resumes, Resumption, SuspendedHow, Suspension, Tally,
-    Timeout, Waiting, Waitpoint, WaitpointState,
+    Counted, Join, LatestSuspension, ResumedBy, Resumes, Resumption, SuspendedHow, Suspension,
+    Tallies, Tally, Timeout, Waiting, Waitpoint, WaitpointState,
 };

@@ -3,7 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Nonce, SignalId, SignalName, SignalSource, WaitpointId, WaitpointKey};
+use crate::id::{
+    CorrelationId, Nonce, SignalCategory, SignalId, SignalName, SignalSource, SignalSourceType,
+    WaitpointId, WaitpointKey,
+};
 use crate::time::TimestampMs;
 use crate::token::Subject;
 
@@ -24,12 +27,25 @@ pub struct SignalRecord {
     pub name: SignalName,
     /// The source that the sender claims.
     pub source: Option<SignalSource>,
+    /// What else the sender says about it.
+    pub context: SignalContext,
     /// When it was taken.
     pub at: TimestampMs,
     /// Drawn by the call that sent it: distinguishes that call's lost reply from a duplicate.
     pub creator: Nonce,
     /// Its effect.
     pub effect: SignalEffect,
+}
+
+/// What a sender says about a signal, for the worker and for audit. It decides nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalContext {
+    /// The category of the signal.
+    pub category: Option<SignalCategory>,
+    /// The kind of its source.
+    pub source_type: Option<SignalSourceType>,
+    /// The conversation that it belongs to.
+    pub correlation_id: Option<CorrelationId>,
 }
 
 impl SignalRecord {
@@ -63,11 +79,16 @@ pub enum SignalEffect {
 pub enum SignalOutcome {
     /// It was taken.
     Accepted {
+        /// Its id.
+        signal_id: SignalId,
         /// Its effect.
         effect: SignalEffect,
     },
     /// It was taken and resumed the execution.
-    TriggeredResume,
+    TriggeredResume {
+        /// Its id.
+        signal_id: SignalId,
+    },
     /// A signal of this id was taken before; nothing was changed.
     Duplicate {
         /// The signal that was taken before.
@@ -75,11 +96,20 @@ pub enum SignalOutcome {
     },
 }
 
-impl From<SignalEffect> for SignalOutcome {
-    fn from(effect: SignalEffect) -> Self {
+impl SignalOutcome {
+    /// The outcome of a signal that was taken with this effect.
+    pub const fn taken(signal_id: SignalId, effect: SignalEffect) -> Self {
         match effect {
-            SignalEffect::Resumed => Self::TriggeredResume,
-            effect => Self::Accepted { effect },
+            SignalEffect::Resumed => Self::TriggeredResume { signal_id },
+            effect => Self::Accepted { signal_id, effect },
+        }
+    }
+
+    /// The id of the signal.
+    pub const fn signal_id(&self) -> SignalId {
+        match *self {
+            Self::Accepted { signal_id, .. } | Self::TriggeredResume { signal_id } => signal_id,
+            Self::Duplicate { existing_signal_id } => existing_signal_id,
         }
     }
 }

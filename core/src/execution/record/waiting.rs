@@ -36,12 +36,35 @@ pub struct Suspension {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resumes {
-    /// Signals that satisfy all of these parts.
-    Signals(Vec<Tally>),
+    /// Signals that satisfy these parts.
+    Signals(Tallies),
     /// An operator only.
     OperatorOnly,
     /// Its timeout only.
     TimeoutOnly,
+}
+
+/// The parts of a condition on signals, and how they are joined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tallies {
+    /// The parts, in the order in which the condition names them.
+    pub parts: Vec<Tally>,
+    /// The condition over the parts in postfix order: each `Part` stands for the next of them, each
+    /// other step joins the results before it into one. Empty if all parts have to be satisfied.
+    /// (A record is read from the store, so it holds no type that nests without a bound.)
+    pub joins: Vec<Join>,
+}
+
+/// One step of a condition over its parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Join {
+    /// The next part.
+    Part,
+    /// So many members before it, all of which have to be satisfied.
+    AllOf(u32),
+    /// So many members before it, one of which has to be satisfied.
+    AnyOf(u32),
 }
 
 /// A part of a condition with the signals that have counted for it.

@@ -31,6 +31,8 @@ pub struct Claim {
     pub worker: WorkerId,
     /// The process that claims. Any instance of the worker may use the grant.
     pub instance: WorkerInstanceId,
+    /// The lane in which the caller expects the execution, if it expects one.
+    pub lane: Option<LaneId>,
     /// The id of the new lease, chosen by the caller.
     pub lease_id: LeaseId,
     /// The id of a new attempt, chosen by the caller. A resumed attempt keeps its own id.
@@ -105,7 +107,7 @@ impl Claimed {
 /// # Errors
 ///
 /// `InvalidClaimGrant`, `UseClaimResumedExecution`, `ClaimGrantExpired`, `ExecutionNotLeaseable`,
-/// `InvalidInput` for the ttl.
+/// `InvalidInput` for the ttl or the lane.
 pub fn claim(current: &Execution, command: &Claim, now: TimestampMs) -> Ruling<Claimed> {
     take(current, command, Accepts::New, now)
 }
@@ -115,7 +117,7 @@ pub fn claim(current: &Execution, command: &Claim, now: TimestampMs) -> Ruling<C
 /// # Errors
 ///
 /// `InvalidClaimGrant`, `NotAResumedExecution`, `ClaimGrantExpired`, `ExecutionNotLeaseable`,
-/// `InvalidInput` for the ttl.
+/// `InvalidInput` for the ttl or the lane.
 pub fn claim_resumed(current: &Execution, command: &Claim, now: TimestampMs) -> Ruling<Claimed> {
     take(current, command, Accepts::Resumed, now)
 }
@@ -124,7 +126,7 @@ pub fn claim_resumed(current: &Execution, command: &Claim, now: TimestampMs) -> 
 ///
 /// # Errors
 ///
-/// `InvalidClaimGrant`, `ClaimGrantExpired`, `ExecutionNotLeaseable`, `InvalidInput` for the ttl.
+/// `InvalidClaimGrant`, `ClaimGrantExpired`, `ExecutionNotLeaseable`, `InvalidInput` for the ttl or the lane.
 pub fn claim_granted(current: &Execution, command: &Claim, now: TimestampMs) -> Ruling<Claimed> {
     take(current, command, Accepts::NewOrResumed, now)
 }
@@ -135,7 +137,7 @@ pub fn claim_granted(current: &Execution, command: &Claim, now: TimestampMs) -> 
 /// # Errors
 ///
 /// `ReclaimCapExceeded`, `InvalidClaimGrant`, `ClaimGrantExpired`, `ExecutionNotLeaseable`,
-/// `InvalidInput` for the ttl.
+/// `InvalidInput` for the ttl or the lane.
 pub fn reclaim(current: &Execution, command: &Claim, now: TimestampMs) -> Ruling<Claimed> {
     take(current, command, Accepts::Lost, now)
 }
@@ -171,6 +173,7 @@ fn take(
         return Err(Rejection::ReclaimCapExceeded { reclaims });
     }
     check_ttl("lease_ttl_ms", command.lease_ttl, MAX_LEASE_TTL)?;
+    check_lane(current, command)?;
     let grant = admission(current, command)?;
     let run = next_run(current, accepts)?;
     if !grant.is_live(now) {
@@ -214,6 +217,17 @@ pub(super) fn repeated(current: &Execution, command: &Claim) -> Option<Claimed> 
 fn admission<'e>(current: &'e Execution, command: &Claim) -> Result<&'e Grant, Rejection> {
     let fits = |grant: &&Grant| grant.id == command.grant_id && grant.worker == command.worker;
     current.grant().filter(fits).ok_or(Rejection::InvalidClaimGrant)
+}
+
+/// Refuses an execution of another lane than the caller expects.
+fn check_lane(current: &Execution, command: &Claim) -> Result<(), Rejection> {
+    match &command.lane {
+        Some(lane) if *lane != current.lane => {
+            let problem = format!("is {lane}, but the execution is in lane {}", current.lane);
+            Err(Rejection::InvalidInput { field: "lane", problem })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The attempt that would run, if the claim accepts an execution in this state.

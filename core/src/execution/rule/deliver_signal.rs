@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Missing, Rejection};
 use crate::execution::facts::{Facts, FoundSignal};
 use crate::execution::record::{
-    Decision, Event, Execution, Phase, ResumedBy, Resumes, Ruling, SideEffects, SignalEffect,
-    SignalOutcome, SignalRecord, ValueEffect, ValueKind, Verdict, WaitpointState,
+    Decision, Event, Execution, Phase, ResumedBy, Resumes, Ruling, SideEffects, SignalContext,
+    SignalEffect, SignalOutcome, SignalRecord, ValueEffect, ValueKind, Verdict, WaitpointState,
 };
 use crate::id::{ExecutionId, Nonce, SignalId, SignalName, SignalSource, WaitpointId};
 use crate::time::{TimestampMs, Window};
@@ -40,6 +40,9 @@ pub struct DeliverSignal {
     /// The source that the sender claims.
     #[serde(default)]
     pub source: Option<SignalSource>,
+    /// What else the sender says about it.
+    #[serde(flatten)]
+    pub context: SignalContext,
     /// The payload that the worker gets, at most 256 KiB.
     #[serde(default)]
     pub payload: Option<Arc<[u8]>>,
@@ -94,7 +97,7 @@ pub fn deliver_signal(
         name: taken.name.clone(),
         effect,
     };
-    let mut decision = Decision::put(next, now, SignalOutcome::from(effect))
+    let mut decision = Decision::put(next, now, SignalOutcome::taken(taken.id, effect))
         .within(window.and(Window::until(good_until)).and(facts.keyring_window()))
         .side_effects(SideEffects { signal: Some(taken), ..SideEffects::default() });
     decision.events.extend(timed_out);
@@ -138,7 +141,7 @@ fn check_token(
 /// call, otherwise `Duplicate`. \[INV-IDENTITY-1\]
 fn repeated(first: &SignalRecord, command: &DeliverSignal) -> SignalOutcome {
     if first.creator == command.creator {
-        return first.effect.into();
+        return SignalOutcome::taken(first.id, first.effect);
     }
     SignalOutcome::Duplicate { existing_signal_id: first.id }
 }
@@ -178,6 +181,7 @@ fn take(
         waitpoint_created_at: waitpoint.created_at,
         name: command.name.clone(),
         source: command.source.clone(),
+        context: command.context.clone(),
         at: now,
         creator: command.creator,
         effect: SignalEffect::Buffered,

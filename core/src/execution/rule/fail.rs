@@ -6,7 +6,7 @@ use crate::execution::record::{
     NotBefore, Outcome, ReleaseOutcome, Ruling, Verdict, WorkFailure,
 };
 use crate::id::{ExecutionId, FailureCategory};
-use crate::time::{TimestampMs, Window};
+use crate::time::{DurationMs, TimestampMs, Window};
 
 use super::guard::{FenceParts, current_holder, released};
 use super::lease::{end_attempt, end_life, remember_release, wait_for};
@@ -22,8 +22,21 @@ pub struct Fail {
     pub reason: String,
     /// The category that the retry policy decides by.
     pub category: FailureCategory,
-    /// Whether the failure is permanent, so that a retry cannot help.
-    pub permanent: bool,
+    /// Whether and when a retry can help.
+    pub retry: RetryAdvice,
+}
+
+/// What the worker knows about a retry of a failed attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RetryAdvice {
+    /// Nothing: the policy decides.
+    #[default]
+    ByPolicy,
+    /// A retry can help after this time. If the policy allows a retry, it starts then, without
+    /// jitter, instead of after the policy's backoff.
+    After(DurationMs),
+    /// A retry cannot help: the failure is permanent.
+    Never,
 }
 
 /// Fails an attempt. A retry is scheduled if retries remain, the category is retryable and the
@@ -48,7 +61,7 @@ pub fn fail(current: &Execution, command: &Fail, now: TimestampMs) -> Ruling<Fai
     };
     let attempt = active.attempt;
     let mut next = current.clone();
-    let (outcome, event) = fail_attempt(&mut next, attempt, failure, command.permanent, now);
+    let (outcome, event) = fail_attempt(&mut next, attempt, failure, command.retry, now);
     remember_release(&mut next, fence, ReleaseOutcome::Failed(outcome));
     Ok(Decision::put(next, now, outcome).within(holds).event(event).into())
 }
@@ -59,19 +72,24 @@ pub(super) fn fail_attempt(
     next: &mut Execution,
     attempt: Attempt,
     failure: WorkFailure,
-    permanent: bool,
+    advice: RetryAdvice,
     now: TimestampMs,
 ) -> (FailOutcome, Event) {
     let retry = &next.policy.retry;
     let retries = next.counts.retries;
-    let again =
-        !permanent && retries < retry.max_retries && retry.retries_category(&failure.category);
+    let again = advice != RetryAdvice::Never
+        && retries < retry.max_retries
+        && retry.retries_category(&failure.category);
     let end = AttemptEnd::Failed(failure.shortened());
     if !again {
         let event = end_life(next, Outcome::Failed(failure), end, now);
         return (FailOutcome::TerminalFailed, event);
     }
-    let until = now.plus(retry.backoff.delay(retries, &next.id, attempt.index));
+    let wait = match advice {
+        RetryAdvice::After(wait) => wait,
+        _ => retry.backoff.delay(retries, &next.id, attempt.index),
+    };
+    let until = now.plus(wait);
     next.counts.retries = retries.saturating_add(1);
     end_attempt(next, attempt, end, now);
     let delay = NotBefore { until, reason: DelayReason::RetryBackoff };

@@ -28,7 +28,7 @@ pub struct IssueClaimGrant {
     /// How long the grant can be used, 1 to 60,000 milliseconds.
     pub ttl: DurationMs,
     /// The data to store with the grant.
-    pub audit: Option<GrantAudit>,
+    pub audit: GrantAudit,
 }
 
 /// A grant that was issued.
@@ -66,7 +66,7 @@ impl Granted {
 ///
 /// # Errors
 ///
-/// `InvalidInput` for the ttl, `ExecutionNotEligible`, `GrantAlreadyExists`,
+/// `InvalidInput` for the ttl or the audit data, `ExecutionNotEligible`, `GrantAlreadyExists`,
 /// `CapabilityMismatch`.
 pub fn issue_claim_grant(
     current: &Execution,
@@ -77,6 +77,7 @@ pub fn issue_claim_grant(
         return Ok(Verdict::Repeat(granted));
     }
     check_ttl("grant_ttl_ms", command.ttl, MAX_GRANT_TTL)?;
+    command.audit.check()?;
     let eligibility = eligibility(current, now);
     let not_eligible =
         || Rejection::ExecutionNotEligible { lifecycle_phase: current.phase.word(), eligibility };
@@ -136,10 +137,10 @@ pub(super) fn new_grant(
     id: GrantId,
     worker: &WorkerId,
     ttl: DurationMs,
-    audit: &Option<GrantAudit>,
+    audit: &GrantAudit,
     now: TimestampMs,
 ) -> Grant {
-    let audit = audit.clone().map(Box::new);
+    let audit = (*audit != GrantAudit::default()).then(|| Box::new(audit.clone()));
     Grant { id, worker: worker.clone(), expires_at: now.plus(ttl), audit }
 }
 

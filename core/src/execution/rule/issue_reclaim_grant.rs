@@ -53,7 +53,7 @@ pub(super) const MAX_RECLAIMS_EXCEEDED: &str = "max_reclaims_exceeded";
 ///
 /// # Errors
 ///
-/// `InvalidInput` for the ttl, `ExecutionNotReclaimable`, `GrantAlreadyExists`,
+/// `InvalidInput` for the ttl or the audit data, `ExecutionNotReclaimable`, `GrantAlreadyExists`,
 /// `CapabilityMismatch`.
 pub fn issue_reclaim_grant(
     current: &Execution,
@@ -67,6 +67,7 @@ pub fn issue_reclaim_grant(
         return Ok(Verdict::Repeat(ReclaimGranted::CapExceeded { reclaims }));
     }
     check_ttl("grant_ttl_ms", command.ttl, MAX_GRANT_TTL)?;
+    command.audit.check()?;
     let active = match &current.phase {
         Phase::Active(active)
             if !active.is_leased(now)

@@ -24,6 +24,7 @@ mod move_to_waiting_children;
 mod offer;
 mod on_due;
 mod operator_call;
+mod release_grant;
 mod renew;
 mod replay;
 mod resume;
@@ -44,7 +45,7 @@ pub use create::{Create, CreateOutcome, DEFAULT_PAYLOAD_LIMIT, Start, content_di
 pub use create_pending_waitpoint::{CreatePendingWaitpoint, create_pending_waitpoint};
 pub use delay_execution::{DelayExecution, delay_execution};
 pub use deliver_signal::{DeliverSignal, MAX_SIGNAL_PAYLOAD, MAX_SIGNALS, deliver_signal};
-pub use fail::{Fail, fail};
+pub use fail::{Fail, RetryAdvice, fail};
 pub use guard::FenceParts;
 pub use issue_claim_grant::{Granted, IssueClaimGrant, issue_claim_grant};
 pub use issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};
@@ -52,6 +53,7 @@ pub use move_to_waiting_children::{MoveToWaitingChildren, move_to_waiting_childr
 pub use offer::{Offer, Offered, offer};
 pub use on_due::{DueOutcome, OnDue, on_due};
 pub use operator_call::OperatorCall;
+pub use release_grant::{ReleaseGrant, release_grant};
 pub use renew::{Renew, Renewed, renew};
 pub use replay::{Replay, Replayed, replay};
 pub use resume::{Resume, Resumed, resume};

@@ -3,7 +3,7 @@
 
 use crate::capability::Capabilities;
 use crate::error::Rejection;
-use crate::execution::record::{BlockKind, Execution, Phase, Ruling, Verdict};
+use crate::execution::record::{BlockKind, Execution, GrantAudit, Phase, Ruling, Verdict};
 use crate::policy::ReclaimMode;
 use crate::time::TimestampMs;
 
@@ -135,7 +135,7 @@ fn asking(command: &Offer) -> IssueClaimGrant {
         worker: command.claim.worker.clone(),
         capabilities: command.capabilities.clone(),
         ttl: command.claim.lease_ttl.min(super::guard::MAX_GRANT_TTL),
-        audit: None,
+        audit: GrantAudit::default(),
     }
 }
 

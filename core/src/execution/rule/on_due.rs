@@ -10,7 +10,7 @@ use crate::execution::view::{DueKind, next_due};
 use crate::id::{ExecutionId, FailureCategory};
 use crate::time::{TimestampMs, Window};
 
-use super::fail::fail_attempt;
+use super::fail::{RetryAdvice, fail_attempt};
 use super::lease::{end_life, lease_end};
 use super::resume::time_out;
 use super::waitpoint::close_expired;
@@ -117,7 +117,7 @@ fn apply(next: &mut Execution, kind: DueKind, now: TimestampMs) -> Event {
                 category: FailureCategory::try_new(ATTEMPT_TIMEOUT).expect("a valid category"),
                 reason: format!("the attempt took longer than {timeout}"),
             };
-            fail_attempt(next, attempt, failure, false, now).1
+            fail_attempt(next, attempt, failure, RetryAdvice::ByPolicy, now).1
         }
         (DueKind::SuspensionTimeout, Phase::Suspended(_)) => time_out(next, now),
         (DueKind::WaitpointExpiry, _) => close_expired(next, now),

@@ -10,7 +10,8 @@ use crate::error::{Missing, Rejection};
 use crate::execution::facts::Facts;
 use crate::execution::record::{
     Active, Decision, Event, Execution, LatestSuspension, Phase, ResumedBy, Resumes, Resumption,
-    Ruling, Suspended, SuspendedHow, Suspension, Tally, Timeout, Verdict, Waiting, WaitpointState,
+    Ruling, Suspended, SuspendedHow, Suspension, Tallies, Timeout, Verdict, Waiting,
+    WaitpointState,
 };
 use crate::id::{ExecutionId, SignalId, SuspensionId, WaitpointId, WaitpointKey};
 use crate::null::or_default;
@@ -104,7 +105,7 @@ pub fn suspend(facts: &Facts<'_>, command: &Suspend, now: TimestampMs) -> Ruling
     }
     let (active, _) = current_holder(current, &command.fence, now).map_err(already_suspended)?;
     let holds = Window::until(active.expires_at(now));
-    let parts = command.condition.parts()?;
+    let mut tallies = tally::begin(&command.condition)?;
     let timeout = timeout(command, now)?;
     let names: Vec<&WaitpointKey> = command.waitpoints.iter().filter_map(new_name).collect();
     let (mut next, expired) = past_expiries(current, &names, now);
@@ -116,7 +117,6 @@ pub fn suspend(facts: &Facts<'_>, command: &Suspend, now: TimestampMs) -> Ruling
         Condition::OperatorOnly => Resumes::OperatorOnly,
         Condition::TimeoutOnly => Resumes::TimeoutOnly,
         _ => {
-            let mut tallies = tally::begin(parts);
             if let Some(by) = hear(&mut tallies, waiting, &bound, facts)? {
                 let decision = satisfied(next, command, bound, &tallies, by, now);
                 return Ok(decision.after(expired.events).within(holds).into());
@@ -268,7 +268,7 @@ fn wrong_waitpoints(problem: &str) -> Rejection {
 /// Counts the buffered signals of the bound waitpoints, in order. Returns the number of the one
 /// that satisfies the condition.
 fn hear(
-    tallies: &mut [Tally],
+    tallies: &mut Tallies,
     waiting: &Waiting,
     bound: &[WaitpointId],
     facts: &Facts<'_>,
@@ -304,7 +304,7 @@ fn satisfied(
     mut next: Execution,
     command: &Suspend,
     bound: Vec<WaitpointId>,
-    tallies: &[Tally],
+    tallies: &Tallies,
     by: u32,
     now: TimestampMs,
 ) -> Decision<SuspendOutcome> {

@@ -13,7 +13,8 @@ pub use index::{IndexEntries, index_entries, waits_for_capabilities};
 pub use output::{CloseReason, output_closed};
 pub use situation::{Situation, situation};
 pub use snapshot::{
-    ExecutionSnapshot, LeaseSnapshot, SuspensionSnapshot, WaitpointSnapshot, snapshot,
+    ExecutionSnapshot, GrantSnapshot, LeaseSnapshot, SuspensionSnapshot, WaitpointSnapshot,
+    snapshot,
 };
 pub use state_vector::state_vector;
 

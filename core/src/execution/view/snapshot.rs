@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::capability::Capabilities;
 use crate::condition::SuspensionReason;
 use crate::execution::record::{
-    AttemptSummary, Counts, Execution, Outcome, Phase, Progress, Resumes, Suspension, Timeout,
-    Waitpoint, WaitpointState,
+    AttemptSummary, Counts, Execution, Grant, GrantAudit, Outcome, Phase, Progress, Resumes,
+    Suspension, Timeout, Waitpoint, WaitpointState,
 };
 use crate::id::{
-    AttemptIndex, ExecutionId, ExecutionKind, LaneId, LeaseEpoch, LeaseId, Namespace, SuspensionId,
-    WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
+    AttemptIndex, ExecutionId, ExecutionKind, GrantId, LaneId, LeaseEpoch, LeaseId, Namespace,
+    SuspensionId, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
 };
 use crate::policy::{ExecutionPolicy, Priority};
 use crate::state::StateVector;
@@ -56,6 +56,9 @@ pub struct ExecutionSnapshot {
     pub outcome: Option<Outcome>,
     /// The fencing token of the latest lease.
     pub lease_epoch: LeaseEpoch,
+    /// The grant that was issued for it and is not used yet.
+    #[serde(default)]
+    pub grant: Option<GrantSnapshot>,
     /// Its latest lease, while it is active.
     pub lease: Option<LeaseSnapshot>,
     /// The attempt that runs, is interrupted, or ran last.
@@ -126,6 +129,20 @@ pub struct WaitpointSnapshot {
     pub signals: u32,
 }
 
+/// A grant as users see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct GrantSnapshot {
+    /// Its id: the grant's key.
+    pub grant_id: GrantId,
+    /// The worker that may use it.
+    pub worker_id: WorkerId,
+    /// When it ends.
+    pub expires_at: TimestampMs,
+    /// The data that its caller stored with it.
+    pub audit: GrantAudit,
+}
+
 /// A lease as users see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -183,6 +200,7 @@ pub fn snapshot(execution: &Execution, now: TimestampMs) -> ExecutionSnapshot {
         ended_at,
         outcome,
         lease_epoch: execution.epoch,
+        grant: execution.grant().filter(|grant| grant.is_live(now)).map(of_grant),
         lease,
         attempt_index: execution.attempt().map(|attempt| attempt.index),
         attempts_total: execution.attempts_total,
@@ -199,6 +217,15 @@ pub fn snapshot(execution: &Execution, now: TimestampMs) -> ExecutionSnapshot {
             expired.chain(waiting.closed.iter().rev()).map(of_waitpoint).collect()
         }),
         signals: waiting.map_or(0, |waiting| waiting.signals),
+    }
+}
+
+fn of_grant(grant: &Grant) -> GrantSnapshot {
+    GrantSnapshot {
+        grant_id: grant.id,
+        worker_id: grant.worker.clone(),
+        expires_at: grant.expires_at,
+        audit: grant.audit.as_deref().cloned().unwrap_or_default(),
     }
 }
 

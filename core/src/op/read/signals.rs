@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::{Bug, EngineError};
-use crate::execution::{ResumedBy, Resumption, SignalRecord, ValueKind};
+use crate::execution::{ResumedBy, Resumption, SignalContext, SignalRecord, ValueKind};
 use crate::id::{ExecutionId, SignalId, SignalName, SignalSource, WaitpointKey};
 use crate::partition::Partition;
 use crate::store::codec::Codec;
@@ -27,6 +27,9 @@ pub struct ReceivedSignal {
     pub name: SignalName,
     /// Its sender, as the sender named itself.
     pub source: Option<SignalSource>,
+    /// What else its sender said about it: its category, the kind of its source, and the id of the
+    /// conversation that it belongs to.
+    pub context: SignalContext,
     /// Its payload.
     pub payload: Option<Bytes>,
     /// When the store accepted it, by the store's clock.
@@ -41,6 +44,7 @@ impl fmt::Debug for ReceivedSignal {
             .field("waitpoint", &self.waitpoint)
             .field("name", &self.name)
             .field("source", &self.source)
+            .field("context", &self.context)
             .field("payload_bytes", &self.payload.as_ref().map(|payload| payload.len()))
             .field("at", &self.at)
             .finish()
@@ -86,6 +90,7 @@ impl ReadSignals {
                 waitpoint: None,
                 name: SignalName::try_new("timeout").expect("a valid name"),
                 source: None,
+                context: SignalContext::default(),
                 payload: None,
                 at,
             });
@@ -114,6 +119,7 @@ impl ReadSignals {
             waitpoint: Some(record.waitpoint_key),
             name: record.name,
             source: record.source,
+            context: record.context,
             payload,
             at: record.at,
         };

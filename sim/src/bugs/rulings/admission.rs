@@ -61,6 +61,31 @@ pub fn grant_for_anybody(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     ruled
 }
 
+/// Giving a grant back ends also the grant of another worker.
+pub fn grant_released_by_anybody(asked: Asked<'_>, ruled: Ruled) -> Ruled {
+    let grant = asked.facts.record.and_then(Execution::grant);
+    match (asked.command, grant) {
+        (AnyCommand::ReleaseGrant(release), Some(grant)) if is_repeat(&ruled) => {
+            let mut release = release.clone();
+            (release.grant_id, release.worker) = (grant.id, grant.worker.clone());
+            instead(asked, &release.into())
+        }
+        _ => ruled,
+    }
+}
+
+/// The lane that a claim names is not compared.
+pub fn lane_ignored(asked: Asked<'_>, ruled: Ruled) -> Ruled {
+    let mut command = asked.command.clone();
+    match claim(&mut command) {
+        Some(claim) if claim.lane.is_some() => {
+            claim.lane = None;
+            instead(asked, &command)
+        }
+        _ => ruled,
+    }
+}
+
 /// A repeated claim is not recognised.
 pub fn claim_repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     let claims = matches!(asked.command, AnyCommand::Offer(_))

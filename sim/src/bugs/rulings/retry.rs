@@ -2,7 +2,7 @@
 
 use ff_core::execution::{
     AnyCommand, AnyOutcome, Asked, DelayReason, Event, Execution, FailOutcome, NextAttempt,
-    NotBefore, Phase, ReleaseOutcome,
+    NotBefore, Phase, ReleaseOutcome, RetryAdvice,
 };
 use ff_core::time::DurationMs;
 
@@ -30,9 +30,21 @@ pub fn backoff_ahead(asked: Asked<'_>, ruled: Ruled) -> Ruled {
 /// A permanent failure is retried.
 pub fn permanence_ignored(asked: Asked<'_>, ruled: Ruled) -> Ruled {
     match asked.command {
-        AnyCommand::Fail(fail) if fail.permanent => {
+        AnyCommand::Fail(fail) if fail.retry == RetryAdvice::Never => {
             let mut fail = fail.clone();
-            fail.permanent = false;
+            fail.retry = RetryAdvice::ByPolicy;
+            instead(asked, &fail.into())
+        }
+        _ => ruled,
+    }
+}
+
+/// The time that a worker gives for a retry is ignored.
+pub fn retry_after_ignored(asked: Asked<'_>, ruled: Ruled) -> Ruled {
+    match asked.command {
+        AnyCommand::Fail(fail) if matches!(fail.retry, RetryAdvice::After(_)) => {
+            let mut fail = fail.clone();
+            fail.retry = RetryAdvice::ByPolicy;
             instead(asked, &fail.into())
         }
         _ => ruled,

@@ -4,7 +4,7 @@ use ff_core::condition::{CountKind, SignalMatcher};
 use ff_core::error::Rejection;
 use ff_core::execution::{
     AnyCommand, AnyOutcome, Asked, BufferedSignals, DelayReason, Execution, Facts, FoundSignal,
-    Phase, ResumedBy, Resumes, SuspendOutcome, Tally, Verdict, WaitpointState,
+    Phase, ResumedBy, Resumes, SuspendOutcome, Tallies, Tally, Verdict, WaitpointState,
 };
 use ff_core::id::SignalId;
 use ff_core::time::Window;
@@ -12,7 +12,7 @@ use ff_core::time::Window;
 use super::{Ruled, decision, instead, is_repeat, next, on, suspended, with};
 
 /// The parts of the condition that a suspended execution waits for.
-fn tallies(record: &mut Execution) -> Option<&mut Vec<Tally>> {
+fn tallies(record: &mut Execution) -> Option<&mut Tallies> {
     match &mut suspended(record)?.suspension.resumes {
         Resumes::Signals(tallies) => Some(tallies),
         Resumes::OperatorOnly | Resumes::TimeoutOnly => None,
@@ -27,11 +27,11 @@ fn with_other_parts(asked: Asked<'_>, ruled: Ruled, change: fn(&mut Tally)) -> R
     };
     let mut other = record.clone();
     let Some(changed) = tallies(&mut other) else { return ruled };
-    let parts: Vec<_> = changed.iter().map(|tally| tally.part.clone()).collect();
-    changed.iter_mut().for_each(change);
+    let parts: Vec<_> = changed.parts.iter().map(|tally| tally.part.clone()).collect();
+    changed.parts.iter_mut().for_each(change);
     let mut ruled = on(asked, &other);
     if let Some(tallies) = next(&mut ruled).and_then(tallies) {
-        for (tally, part) in tallies.iter_mut().zip(parts) {
+        for (tally, part) in tallies.parts.iter_mut().zip(parts) {
             tally.part = part;
         }
     }
@@ -59,16 +59,34 @@ pub fn one_part_satisfies_all(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     };
     let Some(counted) = next(&mut ruled).and_then(tallies) else { return ruled };
     let is_satisfied = |tally: &Tally| tally.counted.len() >= tally.part.n as usize;
-    let satisfied: Vec<bool> = counted.iter().map(is_satisfied).collect();
+    let satisfied: Vec<bool> = counted.parts.iter().map(is_satisfied).collect();
     let mut other = record.clone();
     match tallies(&mut other) {
-        Some(parts) if satisfied.contains(&true) => {
+        Some(tallies) if satisfied.contains(&true) => {
             let mut satisfied = satisfied.into_iter();
-            parts.retain(|_| satisfied.next().unwrap_or_default());
+            tallies.parts.retain(|_| satisfied.next().unwrap_or_default());
+            tallies.joins.clear();
             on(asked, &other)
         }
         _ => ruled,
     }
+}
+
+/// A condition with alternatives needs all of them.
+pub fn alternatives_all_needed(asked: Asked<'_>, ruled: Ruled) -> Ruled {
+    let (AnyCommand::DeliverSignal(_), Some(record)) = (asked.command, asked.facts.record) else {
+        return ruled;
+    };
+    let mut other = record.clone();
+    let Some(changed) = tallies(&mut other).filter(|tallies| !tallies.joins.is_empty()) else {
+        return ruled;
+    };
+    let joins = std::mem::take(&mut changed.joins);
+    let mut ruled = on(asked, &other);
+    if let Some(tallies) = next(&mut ruled).and_then(tallies) {
+        tallies.joins = joins;
+    }
+    ruled
 }
 
 /// A repeated signal is not recognised.
@@ -171,7 +189,7 @@ pub fn signals_left_after_timeout(asked: Asked<'_>, mut ruled: Ruled) -> Ruled {
     let mut counted: Vec<SignalId> = Vec::new();
     let suspension = asked.facts.record.and_then(|record| record.suspension());
     if let Some(Resumes::Signals(tallies)) = suspension.map(|waits| &waits.resumes) {
-        counted.extend(tallies.iter().flat_map(|tally| &tally.counted).map(|one| one.signal));
+        counted.extend(tallies.parts.iter().flat_map(|tally| &tally.counted).map(|one| one.signal));
     }
     if let Some(waiting) = next(&mut ruled).and_then(|next| next.waiting.as_mut())
         && let Some(resumption) = &mut waiting.resumption

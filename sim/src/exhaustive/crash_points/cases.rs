@@ -3,8 +3,9 @@
 use ff_core::agent::{Scheduler, Served, WorkerAgent, WorkerRequest};
 use ff_core::execution::{
     Admit, AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Complete, Create,
-    ForgetSignals, IssueReclaimGrant, MoveToWaitingChildren, OnDue, Renew, Replay, Resume,
-    RevokeLease, Start, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
+    ForgetSignals, GrantAudit, IssueReclaimGrant, MoveToWaitingChildren, OnDue, Renew, Replay,
+    Resume, RetryAdvice, RevokeLease, Start, TakeNew, TakeOver, TakeResumed, Unblock,
+    UpdateProgress,
 };
 use ff_core::id::ExecutionId;
 use ff_core::op::{
@@ -19,8 +20,8 @@ use crate::report::Broken;
 
 use super::commands::{
     BACKOFF, EXPIRY, GRANT, LEASE, ONE, PARTITIONS, RETENTION, SUSPENSION, cancel, capable, claim,
-    complete, create, create_keyed, delay, frame, grant, id, offer, profile, signal, suspend,
-    waitpoint,
+    complete, create, create_keyed, delay, frame, grant, id, offer, profile, release, signal,
+    suspend, waitpoint,
 };
 use super::fixture::Fixture;
 
@@ -82,6 +83,8 @@ pub const CASES: &[Case] = &[
     command("issue_reclaim_grant, too often", reclaimed_too_often, |_| {
         IssueReclaimGrant(grant(9)).into()
     }),
+    command("release_grant", granted, |_| release(1).into()),
+    command("release_grant to reclaim", granted_to_reclaim, |_| release(2).into()),
     command("reclaim", granted_to_reclaim, |_| TakeOver(claim(2)).into()),
     command("offer", waiting, |_| offer(ONE, 1).into()),
     command("offer to resume", interrupted, |_| offer(ONE, 2).into()),
@@ -103,11 +106,15 @@ pub const CASES: &[Case] = &[
         UpdateProgress { execution_id: ONE, fence, percent: 50, message }.into()
     }),
     command("complete", leased, |fixture| complete(ONE, fixture.fence(ONE)).into()),
-    command("fail with a retry", leased, |fixture| fail(ONE, fixture.fence(ONE), false).into()),
-    command("fail without a retry", leased_last, |fixture| {
-        fail(ONE, fixture.fence(ONE), false).into()
+    command("fail with a retry", leased, |fixture| {
+        fail(ONE, fixture.fence(ONE), RetryAdvice::ByPolicy).into()
     }),
-    command("fail permanently", leased, |fixture| fail(ONE, fixture.fence(ONE), true).into()),
+    command("fail without a retry", leased_last, |fixture| {
+        fail(ONE, fixture.fence(ONE), RetryAdvice::ByPolicy).into()
+    }),
+    command("fail permanently", leased, |fixture| {
+        fail(ONE, fixture.fence(ONE), RetryAdvice::Never).into()
+    }),
     command("delay_execution", leased, |fixture| {
         delay(fixture.fence(ONE), fixture.store().plus(BACKOFF)).into()
     }),
@@ -257,7 +264,7 @@ fn leased_with_short_retention(fixture: &mut Fixture) -> Prepared {
 
 fn leased_last(fixture: &mut Fixture) -> Prepared {
     leased(fixture)?;
-    fixture.prepare(fail(ONE, fixture.fence(ONE), false))?;
+    fixture.prepare(fail(ONE, fixture.fence(ONE), RetryAdvice::ByPolicy))?;
     pass(fixture, BACKOFF)?;
     fixture.prepare(OnDue { execution_id: ONE })?;
     fixture.prepare(offer(ONE, 2))
@@ -346,7 +353,7 @@ fn grant_ran_out(fixture: &mut Fixture) -> Prepared {
 
 fn delay_over(fixture: &mut Fixture) -> Prepared {
     leased(fixture)?;
-    fixture.prepare(fail(ONE, fixture.fence(ONE), false))?;
+    fixture.prepare(fail(ONE, fixture.fence(ONE), RetryAdvice::ByPolicy))?;
     pass(fixture, BACKOFF)
 }
 
@@ -459,7 +466,7 @@ fn schedule(fixture: &Fixture, start: u64) -> Work {
     let request = WorkerRequest {
         served: Served { capabilities: capable(), ..who.served() },
         worker: who.worker,
-        instance: Some(who.instance),
+        audit: GrantAudit { instance: Some(who.instance), ..GrantAudit::default() },
         grant_ttl: GRANT,
     };
     let entropy = fixture.entropy(200 + start);

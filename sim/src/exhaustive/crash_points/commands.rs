@@ -10,8 +10,8 @@ use ff_core::condition::{
 };
 use ff_core::execution::{
     AnyCommand, AppendFrame, BindWaitpoint, Cancel, CancelledBy, Claim, Complete, Create,
-    CreatePendingWaitpoint, DelayExecution, DeliverSignal, FenceParts, Frame, IssueClaimGrant,
-    Offer, Suspend, content_digest,
+    CreatePendingWaitpoint, DelayExecution, DeliverSignal, FenceParts, Frame, GrantAudit,
+    IssueClaimGrant, Offer, ReleaseGrant, Suspend, content_digest,
 };
 use ff_core::id::{
     AttemptId, ExecutionId, FrameType, GrantId, LeaseId, Nonce, SignalId, SignalName, SuspensionId,
@@ -95,7 +95,7 @@ pub fn grant(number: u64) -> IssueClaimGrant {
         worker: worker(0),
         capabilities: capable(),
         ttl: GRANT,
-        audit: None,
+        audit: GrantAudit::default(),
     }
 }
 
@@ -106,10 +106,17 @@ pub fn claim(number: u64) -> Claim {
         grant_id: GrantId::from_uuid(numbered(3, number)),
         worker: worker(0),
         instance: instance(0),
+        lane: None,
         lease_id: LeaseId::from_uuid(numbered(1, number)),
         attempt_id: AttemptId::from_uuid(numbered(2, number)),
         lease_ttl: LEASE,
     }
+}
+
+/// Gives the grant of this number back.
+pub fn release(number: u64) -> ReleaseGrant {
+    let Claim { execution_id, grant_id, worker, .. } = claim(number);
+    ReleaseGrant { execution_id, grant_id, worker }
 }
 
 /// An offer of an execution to a worker with all capabilities.
@@ -176,6 +183,7 @@ pub fn signal(number: u64, fixture: &Fixture) -> DeliverSignal {
         signal_id: SignalId::from_uuid(numbered(6, number)),
         name: SignalName::try_new("go").expect("a valid name"),
         source: None,
+        context: Default::default(),
         payload: Some(Arc::from(*b"signal")),
         creator: Nonce(number),
     }

@@ -1,7 +1,9 @@
 //! One step of a small world.
 
 use ff_core::error::ErrorClass;
-use ff_core::execution::{AnyCommand, Cancel, CancelledBy, Claimed, Complete, Resume, RevokeLease};
+use ff_core::execution::{
+    AnyCommand, Cancel, CancelledBy, Claimed, Complete, Resume, RetryAdvice, RevokeLease,
+};
 use ff_core::op::{CarryCommand, Event, Known, Patience, Step};
 use ff_core::partition::Partition;
 use ff_core::store::{Failure, Reply, Request};
@@ -310,5 +312,5 @@ fn give_back(claimed: &Claimed, completes: bool) -> AnyCommand {
     if completes {
         return Complete { execution_id, fence, result: None }.into();
     }
-    fail(execution_id, fence, false).into()
+    fail(execution_id, fence, RetryAdvice::ByPolicy).into()
 }

@@ -72,6 +72,7 @@ impl State {
             signal_id: SignalId::random(&mut entropy),
             name: SignalName::try_new("go").expect("a valid name"),
             source: None,
+            context: Default::default(),
             payload: None,
             creator: Nonce(entropy.next_u64()),
         };

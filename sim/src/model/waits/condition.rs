@@ -13,8 +13,24 @@ pub fn is_satisfied(condition: &Condition, signals: &[&SignalRecord]) -> bool {
     match condition {
         Condition::OperatorOnly | Condition::TimeoutOnly => false,
         Condition::AllOf { members } => members.iter().all(|member| is_satisfied(member, signals)),
+        Condition::AnyOf { members } => members.iter().any(|member| is_satisfied(member, signals)),
         Condition::Single { .. } => !counted(condition, signals).is_empty(),
         Condition::Count { n, .. } => counted(condition, signals).len() as u32 >= *n,
+    }
+}
+
+/// The signals that satisfy a condition: those that its satisfied members count. All that it counts
+/// if it is not satisfied.
+pub fn satisfying(condition: &Condition, signals: &[&SignalRecord]) -> BTreeSet<SignalId> {
+    match condition {
+        Condition::AllOf { members } if is_satisfied(condition, signals) => {
+            members.iter().flat_map(|member| satisfying(member, signals)).collect()
+        }
+        Condition::AnyOf { members } if is_satisfied(condition, signals) => {
+            let satisfied = members.iter().filter(|member| is_satisfied(member, signals));
+            satisfied.flat_map(|member| satisfying(member, signals)).collect()
+        }
+        _ => counted(condition, signals),
     }
 }
 
@@ -22,7 +38,7 @@ pub fn is_satisfied(condition: &Condition, signals: &[&SignalRecord]) -> bool {
 pub fn counted(condition: &Condition, signals: &[&SignalRecord]) -> BTreeSet<SignalId> {
     match condition {
         Condition::OperatorOnly | Condition::TimeoutOnly => BTreeSet::new(),
-        Condition::AllOf { members } => {
+        Condition::AllOf { members } | Condition::AnyOf { members } => {
             members.iter().flat_map(|member| counted(member, signals)).collect()
         }
         Condition::Single { waitpoint, matcher } => {

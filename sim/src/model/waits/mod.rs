@@ -104,7 +104,7 @@ impl Suspension {
     }
 
     /// The number after that of the signal that satisfies it: later signals are too late.
-    fn satisfied_by(&self) -> Option<u32> {
+    pub fn satisfied_by(&self) -> Option<u32> {
         let records = self.records();
         let satisfies = |end: &usize| condition::is_satisfied(&self.condition, &records[..*end]);
         let end = (1..=records.len()).find(satisfies)?;
