@@ -183,7 +183,8 @@ fn check_lost_lease(change: &Change<'_>) -> Result<(), Broken> {
 fn check_grant(change: &Change<'_>) -> Result<(), Broken> {
     let Some(gone) = change.grant_gone() else { return Ok(()) };
     let consumed = change.new_lease().is_some_and(|new| new.lease.grant.id == gone.id);
-    if consumed || change.ends_life() {
+    let released = change.events.iter().any(|event| matches!(event, Event::GrantReleased));
+    if consumed || released || change.ends_life() {
         return Ok(());
     }
     on_time(change, gone.expires_at, "the end of the grant")

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use ff_core::agent::{ClaimedWork, WorkerAgent, WorkerProfile};
 use ff_core::entropy::Entropy;
 use ff_core::error::{EngineError, ErrorClass};
-use ff_core::execution::{AnyCommand, AnyOutcome, Claim, Claimed, Fence, Offered};
+use ff_core::execution::{AnyCommand, AnyOutcome, Claim, Claimed, Fence, Offered, ReleaseGrant};
 use ff_core::id::{AttemptId, ExecutionId, GrantId, LeaseId, WorkerId};
 use ff_core::op::{Committed, Known, ReadyQueues};
 use ff_core::partition::Partition;
@@ -383,11 +383,18 @@ impl WorkerProcess {
         }
     }
 
-    /// Tries to claim an execution in any way, under a former grant or a forged one.
+    /// Tries to claim an execution in any way, or to give its grant back, under a former grant or a
+    /// forged one.
     fn take_at_once(&mut self, id: ExecutionId, entropy: &mut Entropy, cx: &mut Context<'_>) {
         let had = self.used.iter().rev().find(|grant| grant.execution_id == id).copied();
         let grant_id = GrantId::random(entropy);
         let grant = had.unwrap_or(GrantInHand { execution_id: id, grant_id, way: Way::New });
+        if happens(entropy, 150) {
+            let GrantInHand { execution_id, grant_id, .. } = grant;
+            let worker = self.agent.profile().worker.clone();
+            let release = ReleaseGrant { execution_id, grant_id, worker };
+            return self.send(Origin::Afterwards, release.into(), cx);
+        }
         let ways = [Way::New, Way::Resumed, Way::Over, Way::Offered];
         self.take_by(one_of(entropy, &ways), &grant, false, cx);
     }
