@@ -69,6 +69,10 @@ fn rows(snapshot: &ExecutionSnapshot) -> Vec<(&'static str, String)> {
         ("ended", snapshot.ended_at),
     ];
     rows.extend(times.into_iter().filter_map(|(name, at)| Some((name, time(at?)))));
+    if let Some(grant) = &snapshot.grant {
+        let (worker, until) = (&grant.worker_id, time(grant.expires_at));
+        rows.push(("granted", format!("to {worker} until {until}")));
+    }
     if let Some(lease) = &snapshot.lease {
         let until = time(lease.expires_at);
         let (worker, epoch) = (&lease.worker_instance_id, snapshot.lease_epoch);

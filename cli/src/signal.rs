@@ -40,6 +40,15 @@ pub async fn signal(args: SignalArgs) -> Result<ExitCode, CliError> {
     if let Some(source) = &args.source {
         signal = signal.source(source.as_str())?;
     }
+    if let Some(source_type) = &args.source_type {
+        signal = signal.source_type(source_type.as_str())?;
+    }
+    if let Some(category) = &args.category {
+        signal = signal.category(category.as_str())?;
+    }
+    if let Some(correlation_id) = &args.correlation_id {
+        signal = signal.correlation_id(correlation_id.as_str())?;
+    }
     if let Some(payload) = payload {
         signal = signal.payload(payload);
     }

@@ -6,7 +6,10 @@ use std::str::FromStr;
 
 use clap::Args;
 use ff_sdk::ExecutionId;
-use ff_sdk::core::id::{SignalName, SignalSource, TextIdError, WaitpointId, WaitpointKey};
+use ff_sdk::core::id::{
+    CorrelationId, SignalCategory, SignalName, SignalSource, SignalSourceType, TextIdError,
+    WaitpointId, WaitpointKey,
+};
 
 use super::store::StoreArgs;
 
@@ -33,6 +36,16 @@ pub struct SignalArgs {
     /// not prove it.
     #[arg(long, value_name = "WHO")]
     pub source: Option<SignalSource>,
+    /// The kind of the sender, such as `user` or `webhook`, in the same characters.
+    #[arg(long, value_name = "TYPE")]
+    pub source_type: Option<SignalSourceType>,
+    /// The category of the signal, such as `approval`, in the same characters.
+    #[arg(long, value_name = "CATEGORY")]
+    pub category: Option<SignalCategory>,
+    /// The ID under which the sender knows the conversation that the signal belongs to, in the same
+    /// characters.
+    #[arg(long, value_name = "ID")]
+    pub correlation_id: Option<CorrelationId>,
     /// The payload for the worker.
     #[arg(long, value_name = "TEXT", conflicts_with = "payload_file")]
     pub payload: Option<String>,
