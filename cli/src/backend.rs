@@ -38,7 +38,7 @@ impl OpenStore {
 }
 
 /// The schemes of the URLs of servers.
-const SCHEMES: [&str; 8] = [
+const SCHEMES: [&str; 14] = [
     "valkey",
     "valkeys",
     "redis",
@@ -47,6 +47,12 @@ const SCHEMES: [&str; 8] = [
     "valkeys-cluster",
     "redis-cluster",
     "rediss-cluster",
+    "valkey-sentinel",
+    "valkeys-sentinel",
+    "redis-sentinel",
+    "rediss-sentinel",
+    "valkey+unix",
+    "redis+unix",
 ];
 
 /// The URL of a server, for messages.

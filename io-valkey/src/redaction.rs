@@ -1,13 +1,48 @@
-//! Hides the credentials of a store URL in messages, also if the URL is malformed.
+//! The parts of a store URL that are not secret. The others are hidden in messages, also if the URL
+//! is malformed.
 
 /// The options whose values are not secret.
-pub(crate) const OPTIONS: [&str; 5] = [
+pub(crate) const OPTIONS: [&str; 7] = [
     "allow_eviction",
     "open_timeout_ms",
     "connect_timeout_ms",
     "response_timeout_ms",
     "poll_grace_ms",
+    "sentinel_user",
+    "db",
 ];
+
+/// How the servers of a store are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The URL names the server.
+    Server,
+    /// The URL names the socket of the server.
+    Unix,
+    /// The URL names nodes of a cluster.
+    Cluster,
+    /// The URL names sentinels, which name the primary.
+    Sentinel,
+}
+
+/// The form of a store by the scheme of its URL, and whether its connections use TLS; `None` for an
+/// unknown scheme.
+pub(crate) fn form(scheme: &str) -> Option<(Form, bool)> {
+    let (base, form) = if let Some(base) = scheme.strip_suffix("-cluster") {
+        (base, Form::Cluster)
+    } else if let Some(base) = scheme.strip_suffix("-sentinel") {
+        (base, Form::Sentinel)
+    } else if let Some(base) = scheme.strip_suffix("+unix") {
+        (base, Form::Unix)
+    } else {
+        (scheme, Form::Server)
+    };
+    match base {
+        "valkey" | "redis" => Some((form, false)),
+        "valkeys" | "rediss" if form != Form::Unix => Some((form, true)),
+        _ => None,
+    }
+}
 
 /// Hides user, password and the values of unknown options of a store URL, for messages.
 ///
@@ -39,8 +74,7 @@ pub fn redacted_url(url: &str) -> String {
 /// without a scheme looks like an unknown scheme with too few slashes.
 fn scheme_end(url: &str) -> usize {
     let Some((scheme, rest)) = url.split_once(':') else { return 0 };
-    let known = scheme.strip_suffix("-cluster").unwrap_or(scheme);
-    let known = matches!(known, "valkey" | "valkeys" | "redis" | "rediss");
+    let known = form(scheme).is_some();
     let slashes = rest.len() - rest.trim_start_matches('/').len();
     match known || (is_scheme(scheme) && slashes == 2) {
         true => scheme.len() + 1 + slashes,
@@ -90,6 +124,13 @@ mod tests {
             ("valkey://user:secret@host:1/0", "valkey://***@host:1/0"),
             ("valkey://:s@cret@host:1", "valkey://***@host:1"),
             ("valkey-cluster://u:p@a:1,b:2", "valkey-cluster://***@a:1,b:2"),
+            ("valkey-sentinel://u:p@a,b/one", "valkey-sentinel://***@a,b/one"),
+            (
+                "redis-sentinel://a/one?sentinel_user=me&sentinel_password=p&db=1",
+                "redis-sentinel://a/one?sentinel_user=me&sentinel_password=***",
+            ),
+            ("valkey+unix:///run/a.sock?db=1", "valkey+unix:///run/a.sock?db=1"),
+            ("valkey+unix://u:p@/run/a.sock", "valkey+unix://***@/run/a.sock"),
             ("valkey://host:1?poll_grace_ms=9", "valkey://host:1?poll_grace_ms=9"),
             ("valkey://host?open_timeout_ms=9", "valkey://host?open_timeout_ms=9"),
             ("valkey://host?password=p&b", "valkey://host?password=***"),
@@ -113,14 +154,15 @@ mod tests {
         /// error of the parser holds one of its words.
         #[test]
         fn no_message_holds_a_password(
-            scheme in "(valkey|rediss|valkeys-cluster|tape|)(:|:/|://|:///|//|)",
+            scheme in "(valkey|rediss(-cluster|)|redis-sentinel|valkey[+]unix|tape|)(:/{0,3}|//|)",
             user in "[a-z]{0,3}:",
             password in "(SECRET[a-z0-9@/:?#,%&=.-]?){1,3}",
             rest in "host(:6379|:port|)(,b:1|)(/0|/x|)([?]evict=1|[?]poll_grace_ms=x|)",
         ) {
             let by_user = format!("{scheme}{user}{password}@{rest}");
             let by_option = format!("{scheme}{rest}?password={password}");
-            for url in [by_user, by_option] {
+            let of_sentinel = format!("{scheme}{rest}?sentinel_password={password}");
+            for url in [by_user, by_option, of_sentinel] {
                 prop_assert!(!redacted_url(&url).contains("SECRET"), "{}", redacted_url(&url));
                 let shown = match Target::parse(&url) {
                     Ok(target) => format!("{target:?}"),

@@ -19,6 +19,9 @@ use crate::memory::MemoryBackend;
 /// | `valkeys://HOST:PORT` | the same over TLS |
 /// | `valkey-cluster://HOST:PORT,HOST:PORT` | a cluster, by one or more of its nodes |
 /// | `valkeys-cluster://HOST:PORT,HOST:PORT` | the same over TLS |
+/// | `valkey-sentinel://HOST:PORT,HOST:PORT/SERVICE` | the primary that sentinels name |
+/// | `valkeys-sentinel://HOST:PORT,HOST:PORT/SERVICE` | the same over TLS |
+/// | `valkey+unix:///PATH` | a server by its unix socket |
 ///
 /// `redis` (with TLS `rediss`) may stand for `valkey`. User and password go before an `@`, options
 /// after a `?` (`docs/valkey.md`, URLs).
@@ -78,7 +81,7 @@ type OnFailure = Box<dyn FnMut(&SdkError) + Send>;
 enum Store {
     Memory,
     #[cfg(feature = "valkey-default")]
-    Server(Target),
+    Server(Box<Target>),
 }
 
 /// The wait after the first failed try; it doubles with each further one.
@@ -103,12 +106,13 @@ impl StoreOptions {
     }
 
     /// Sets the user and the password, instead of those of the URL. Without a user they are those
-    /// of the server's default user. A store in memory has none.
+    /// of the server's default user. A store in memory has none. The credentials for sentinels are
+    /// options of the URL.
     #[must_use]
     #[cfg(feature = "valkey-default")]
     pub fn credentials(mut self, user: Option<&str>, password: &str) -> Self {
         if let Store::Server(target) = self.store {
-            self.store = Store::Server(target.with_credentials(user, password));
+            self.store = Store::Server(Box::new(target.with_credentials(user, password)));
         }
         self
     }
@@ -188,7 +192,7 @@ impl Store {
         match self {
             Self::Memory => Ok(Arc::new(MemoryBackend::new())),
             #[cfg(feature = "valkey-default")]
-            Self::Server(target) => Ok(Arc::new(ValkeyBackend::open(target.clone()).await?)),
+            Self::Server(target) => Ok(Arc::new(ValkeyBackend::open(*target.clone()).await?)),
         }
     }
 }
@@ -211,7 +215,7 @@ impl std::fmt::Debug for StoreOptions {
 fn server(url: &str) -> Result<(Store, Duration), SdkError> {
     let target = Target::parse(url)?;
     let open_timeout = target.open_timeout();
-    Ok((Store::Server(target), open_timeout))
+    Ok((Store::Server(Box::new(target)), open_timeout))
 }
 
 #[cfg(not(feature = "valkey-default"))]

@@ -18,11 +18,12 @@ use redis::{Cmd, Pipeline, Value, cmd};
 use super::failure::{Remedy, classify, is_passing};
 use super::hub::Hub;
 use super::info::ServerInfo;
-use super::node::Node;
+use super::node::{Node, connect_error};
 use super::polls::{NodePoll, Polls, time_of};
 use super::target::{ConnectError, Target};
 use super::topology::Topology;
 use super::writes;
+use crate::redaction::Form;
 use crate::wire::{self, Answer, Call, Function, Library, Tag};
 
 /// A store on a Valkey or Redis server, or on a cluster. Clones share its connections.
@@ -35,6 +36,7 @@ struct Inner {
     /// The names of the functions, indexed by their number.
     functions: [String; 6],
     allow_eviction: bool,
+    form: Form,
     cluster: bool,
     calls: AtomicU64,
     /// The number of the next call's tag.
@@ -75,24 +77,19 @@ impl ValkeyBackend {
     ///
     /// As for [`ValkeyBackend::connect`].
     pub async fn open(target: Target) -> Result<Self, ConnectError> {
-        if matches!(target.seeds[0].addr(), redis::ConnectionAddr::TcpTls { .. }) {
-            // rustls panics without a default provider. It keeps one that the program has set.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
         let (library, is_open) = (target.library.clone(), target.is_open.clone());
-        let (allow_eviction, mut cluster) = (target.allow_eviction, target.cluster);
+        let (allow_eviction, form) = (target.allow_eviction, target.form);
         let (polls, url) = (Polls::new(target.poll_grace), target.url.clone());
-        let invalid = |problem: String| ConnectError::Url { url, problem };
-        let topology = Topology::new(target).map(Arc::new);
-        let topology = topology.map_err(|error| invalid(error.to_string()))?;
-        if !cluster {
+        let topology = Arc::new(Topology::new(target));
+        let mut cluster = form == Form::Cluster;
+        if form == Form::Server {
             let node = &topology.primaries()[0];
             let info = ServerInfo::of(node).await.map_err(|failure| node.unreachable(&failure))?;
             cluster = info.is_cluster();
         }
-        if cluster {
+        if cluster || form == Form::Sentinel {
             let refreshed = topology.refresh(None).ended().await;
-            refreshed.map_err(|failure| topology.primaries()[0].unreachable(&failure))?;
+            refreshed.map_err(|failure| connect_error(url, &failure))?;
         }
         let functions = Function::ALL.map(|function| library.function(function));
         let (calls, hub, tags) = (0.into(), OnceLock::new(), first_tag().into());
@@ -101,6 +98,7 @@ impl ValkeyBackend {
             library,
             functions,
             allow_eviction,
+            form,
             cluster,
             calls,
             tags,
@@ -120,19 +118,28 @@ impl std::fmt::Debug for ValkeyBackend {
 }
 
 impl Inner {
-    /// Checks the primaries together. One that does not answer is left out, unless it is needed.
+    /// Checks the primaries together. One that cannot be reached or loads its data is left out,
+    /// unless it is needed: executions in its slots wait until it is back.
     async fn check_all(&self) -> Result<(), ConnectError> {
         let nodes = self.topology.primaries();
         let needed = self.topology.number_of(Partition::META);
         let check = async |(number, node): (usize, &Arc<Node>)| {
             let limit = if number == needed { Duration::MAX } else { CONNECT_LIMIT };
-            match node.within(limit, ServerInfo::of(node)).await {
-                Err(failure) if number != needed && !matches!(failure, Failure::Refused(_)) => {
-                    tracing::warn!(%failure, "a node was not checked");
-                    Ok(())
-                }
+            let checked = match node.within(limit, ServerInfo::of(node)).await {
                 Err(failure) => Err(node.unreachable(&failure)),
                 Ok(info) => self.check(node, &info).await,
+            };
+            match checked {
+                Err(error) if number != needed && error.is_retryable() => {
+                    let slots = self.topology.slots_of(node);
+                    tracing::warn!(%error, slots, "executions in these slots have to wait");
+                    Ok(())
+                }
+                Err(ConnectError::Unreachable { node, problem }) if self.cluster => {
+                    let needed = "it holds the configuration of the store, which programs need";
+                    Err(ConnectError::Unreachable { node, problem: format!("{problem}; {needed}") })
+                }
+                checked => checked,
             }
         };
         try_join_all(nodes.iter().enumerate().map(check)).await.map(drop)
@@ -207,6 +214,7 @@ impl Inner {
 
     async fn call(&self, request: Request) -> Result<Reply, Failure> {
         self.calls.fetch_add(1, Ordering::Relaxed);
+        self.topology.keep_current().await;
         if let Err(over) = request.check() {
             let node = self.topology.node_of(request.partition())?;
             let at = time_of(&node, self.tag()).await?;
@@ -301,10 +309,7 @@ impl Inner {
                     self.topology.refresh(Some(target)).ended().await?;
                 }
                 Remedy::Return | Remedy::Load | Remedy::Ask => return Err(failure),
-                Remedy::Demoted | Remedy::Refresh | Remedy::Moved => {
-                    if remedy == Remedy::Demoted {
-                        node.reconnect();
-                    }
+                Remedy::Refresh | Remedy::Moved => {
                     self.refresh();
                     return Err(failure);
                 }
@@ -312,10 +317,10 @@ impl Inner {
         }
     }
 
-    /// Begins to refresh the slots of a cluster. No caller waits for it: its next try finds the new
-    /// slots, or the old ones.
+    /// Begins to refresh the slots of a cluster, or to ask the sentinels. No caller waits for it:
+    /// its next try finds the new nodes, or the old ones.
     fn refresh(&self) {
-        if self.cluster {
+        if self.cluster || self.form == Form::Sentinel {
             drop(self.topology.refresh(None));
         }
     }
@@ -432,8 +437,12 @@ impl Inner {
         let examine = nodes
             .iter()
             .map(|node| node.within(REPORT_LIMIT, self.examine_node(node, partition_of(node))));
-        let (configuration, examined) = tokio::join!(self.configuration(), join_all(examine));
-        let mut findings = Vec::new();
+        let sentinels = self.topology.ask_sentinels(REPORT_LIMIT);
+        let (configuration, examined, sentinels) =
+            tokio::join!(self.configuration(), join_all(examine), sentinels);
+        let sentinels = sentinels.into_iter();
+        let mut findings: Vec<Finding> =
+            sentinels.map(|(name, named)| examine_sentinel(&name, named)).collect();
         for (node, examined) in nodes.iter().zip(unless_all_failed(examined)?) {
             match examined {
                 Ok((info, found)) => {
@@ -442,7 +451,11 @@ impl Inner {
                     findings.extend(found);
                 }
                 Err(failure) => {
-                    let (subject, detail) = (format!("node {}", node.name), failure.to_string());
+                    let subject = format!("node {}", node.name);
+                    let detail = match self.topology.slots_of(node) {
+                        slots if slots.is_empty() => failure.to_string(),
+                        slots => format!("{failure}; slots {slots} are not served"),
+                    };
                     let advice = "look at the server and the network: work on this node waits";
                     let found = Finding::new(FindingLevel::Problem, &subject, detail);
                     findings.push(found.advise(advice));
@@ -458,7 +471,10 @@ impl Inner {
         node: &Node,
         partition: Option<Partition>,
     ) -> Result<(ServerInfo, Vec<Finding>), Failure> {
-        let info = ServerInfo::of(node).await?;
+        let mut info = ServerInfo::of(node).await?;
+        let watched = node.ask(cmd("PUBSUB").arg("NUMSUB").arg("__sentinel__:hello")).await;
+        let watched = watched.map(redis::from_redis_value::<(String, u64)>);
+        info.has_sentinels = matches!(watched, Ok(Ok((_, sentinels))) if sentinels > 0);
         let mut findings = info.findings(&node.name, self.allow_eviction);
         let (subject, name) = (format!("function library of {}", node.name), self.library.name());
         findings.push(match self.is_loaded(node).await? {
@@ -484,6 +500,16 @@ fn unless_all_failed<T>(
     match asked.first() {
         Some(Err(failure)) if asked.iter().all(Result::is_err) => Err(failure.clone()),
         _ => Ok(asked),
+    }
+}
+
+/// The finding about a sentinel, by the primary that it names.
+fn examine_sentinel(name: &str, named: Result<String, Failure>) -> Finding {
+    let subject = format!("sentinel {name}");
+    match named {
+        Ok(primary) => Finding::new(FindingLevel::Good, &subject, format!("names {primary}")),
+        Err(failure) => Finding::new(FindingLevel::Warning, &subject, failure.to_string())
+            .advise("look at the sentinel: programs ask the others meanwhile"),
     }
 }
 

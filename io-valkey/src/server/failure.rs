@@ -14,10 +14,10 @@
 //! | `ASK` | `Refused` | send this call to the other node, once for each such reply |
 //! | `TRYAGAIN` | `Refused` | the operation tries again: its slot is being moved |
 //! | `CLUSTERDOWN`, `MASTERDOWN` | `Refused` | refresh the slots |
-//! | `READONLY` | `Refused` | a replica now: replace the connection, refresh the slots |
+//! | `READONLY`, or a replica's role | `Refused` | replace the connection, look the primary up |
 //! | `LOADING`, `BUSY` | `Refused` | the operation tries again |
 //! | `OOM`, `MISCONF`, `NOREPLICAS` | `Refused` | the operation tries again |
-//! | `NOAUTH`, `WRONGPASS`, `NOPERM`, a certificate | `Refused` | lasts: a client gives up |
+//! | `NOAUTH`, `WRONGPASS`, `NOPERM`, a certificate, TLS | `Refused` | lasts: a client gives up |
 //! | a right that a function lacks | as other errors inside it | |
 //! | any other error before the function begins | `Refused` | |
 //!
@@ -32,6 +32,9 @@ use std::sync::Arc;
 
 use ff_core::store::Failure;
 use redis::{ErrorKind, RedisError, ServerError};
+use rustls::CertificateError;
+
+use super::stream::Greeting;
 
 /// The remedy for an error before it is returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +47,8 @@ pub(super) enum Remedy {
     Moved,
     /// Send this call to the other node.
     Ask,
-    /// Refresh the slots.
+    /// Refresh the slots, or ask the sentinels.
     Refresh,
-    /// Replace the connection and refresh the slots.
-    Demoted,
 }
 
 /// Classifies an error reply; `only_reads` is true for a call that writes nothing.
@@ -61,8 +62,7 @@ pub(super) fn classify(error: &ServerError, node: &str, only_reads: bool) -> (Fa
         "ERR" if details.starts_with("Function not found") => Remedy::Load,
         "MOVED" => Remedy::Moved,
         "ASK" => Remedy::Ask,
-        "CLUSTERDOWN" | "MASTERDOWN" => Remedy::Refresh,
-        "READONLY" => Remedy::Demoted,
+        "CLUSTERDOWN" | "MASTERDOWN" | "READONLY" => Remedy::Refresh,
         _ if details.contains("non local key") => Remedy::Refresh,
         _ => Remedy::Return,
     };
@@ -104,27 +104,56 @@ pub(super) fn in_words(code: &str) -> Option<&'static str> {
 }
 
 /// Returns whether a refusal, the text of a [`Failure::Refused`], is about access: credentials,
-/// rights, or a certificate. Such a refusal lasts until an operator corrects it.
+/// rights, a certificate, or TLS. Such a refusal lasts until an operator corrects it.
 pub fn is_access_refused(refused: &str) -> bool {
-    const ACCESS: [&str; 5] = ["WRONGPASS", "NOAUTH", "NOPERM", "DENIED", "CERTIFICATE"];
+    const ACCESS: [&str; 6] = ["WRONGPASS", "NOAUTH", "NOPERM", "DENIED", "CERTIFICATE", "TLS"];
     // The message begins with the node.
     refused.split_whitespace().nth(1).is_some_and(|code| ACCESS.contains(&code))
 }
 
-/// Classifies an error of connecting. `said` is the error that the server sends to each new
-/// connection, if it does: `CODE details`.
-pub(super) fn not_connected(error: &RedisError, said: Option<&str>, node: &str) -> Failure {
-    let cause = error.source().and_then(|source| {
-        let source = source.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
-        source.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()
-    });
-    match (said, cause) {
-        (Some(said), _) if said.starts_with("DENIED ") => {
+/// The TLS error in an error of connecting.
+fn tls_error(error: &RedisError) -> Option<&rustls::Error> {
+    let source = error.source()?.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
+    source.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref()
+}
+
+/// Whether the server has answered to TLS with something else.
+pub(super) fn is_not_tls(error: &RedisError) -> bool {
+    matches!(tls_error(error), Some(rustls::Error::InvalidMessage(_)))
+}
+
+/// Classifies an error of connecting. `greeting` is how the server answers to another connection.
+pub(super) fn not_connected(
+    error: &RedisError,
+    greeting: Option<&Greeting>,
+    node: &str,
+) -> Failure {
+    match (greeting, tls_error(error)) {
+        (Some(Greeting::Error(said)), _) if said.starts_with("DENIED ") => {
             let words = in_words("DENIED").unwrap_or_default();
             Failure::Refused(format!("{node}: {said} ({words})"))
         }
-        (Some(said), _) => Failure::NotSent(format!("cannot connect to {node}: {said}")),
-        (None, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_))) => {
+        (Some(Greeting::Error(said)), _) => {
+            Failure::NotSent(format!("cannot connect to {node}: {said}"))
+        }
+        (Some(Greeting::Plain), _) => Failure::Refused(format!(
+            "{node}: TLS the server answers without TLS: use valkey:// instead of valkeys://, or \
+             the server's port for TLS"
+        )),
+        (Some(Greeting::Tls), _) => Failure::Refused(format!(
+            "{node}: TLS the server answers in TLS: use valkeys:// instead of valkey://"
+        )),
+        (None, Some(rustls::Error::InvalidCertificate(why))) => {
+            let hint = match why {
+                // The latter is a self-signed certificate.
+                CertificateError::UnknownIssuer | CertificateError::Other(_) => {
+                    "; if you trust it, name it or its authority in SSL_CERT_FILE"
+                }
+                _ => "",
+            };
+            Failure::Refused(format!("{node}: CERTIFICATE {error}{hint}"))
+        }
+        (None, Some(rustls::Error::AlertReceived(_))) => {
             Failure::Refused(format!("{node}: CERTIFICATE {error}"))
         }
         _ if error.kind() == ErrorKind::AuthenticationFailed => {
@@ -166,7 +195,7 @@ mod tests {
             ("CLUSTERDOWN The cluster is down", Remedy::Refresh),
             ("CLUSTERDOWN Hash slot not served", Remedy::Refresh),
             ("MASTERDOWN Link with MASTER is down", Remedy::Refresh),
-            ("READONLY You can't write against a read only replica.", Remedy::Demoted),
+            ("READONLY You can't write against a read only replica.", Remedy::Refresh),
             ("LOADING Valkey is loading the dataset in memory", Remedy::Return),
             ("BUSY Valkey is busy running a script.", Remedy::Return),
             ("OOM command not allowed when used memory > 'maxmemory'.", Remedy::Return),
@@ -225,7 +254,8 @@ mod tests {
         assert!(matches!(&refused, Failure::Refused(text) if is_access_refused(text)), "{refused}");
         // The server refuses the connection, not the password that it was sent.
         let error = RedisError::from((ErrorKind::AuthenticationFailed, "failed"));
-        let full = not_connected(&error, Some("ERR max number of clients reached"), "node");
+        let said = Greeting::Error("ERR max number of clients reached".to_owned());
+        let full = not_connected(&error, Some(&said), "node");
         assert!(matches!(full, Failure::NotSent(_)), "{full}");
     }
 

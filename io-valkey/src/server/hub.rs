@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::node::Node;
 use super::topology::Topology;
 use super::trouble::Backoff;
 use table::{Changes, Inbox, Table};
@@ -147,7 +148,7 @@ impl Task {
             let served = match node.subscriptions().await {
                 Ok(connection) => {
                     let begun = Instant::now();
-                    let served = serve(connection, shared).await;
+                    let served = serve(connection, node, shared).await;
                     if begun.elapsed() > SERVED {
                         backoff.succeeded();
                     }
@@ -169,7 +170,7 @@ type Call = Option<BoxFuture<'static, Result<BTreeSet<u64>, String>>>;
 
 /// Receives wake-ups on one connection, until it breaks or the last handle is dropped. It never
 /// waits for a call before it receives the next wake-up.
-async fn serve(connection: PubSub, shared: &Shared) -> Result<(), String> {
+async fn serve(connection: PubSub, node: &Arc<Node>, shared: &Shared) -> Result<(), String> {
     let (sink, mut messages) = connection.split();
     let mut call: Call = None;
     while !shared.is_over.load(Ordering::Acquire) {
@@ -189,7 +190,10 @@ async fn serve(connection: PubSub, shared: &Shared) -> Result<(), String> {
             },
             () = shared.changed.notified() => {}
             () = tokio::time::sleep(PING), if call.is_none() => {
-                call = Some(Box::pin(ping(sink.clone())));
+                call = Some(Box::pin(ping(sink.clone(), node.clone())));
+                if !shared.topology.primaries().iter().any(|known| Arc::ptr_eq(known, node)) {
+                    return Err("the server is not a primary of the store any more".to_owned());
+                }
             }
         }
     }
@@ -218,8 +222,10 @@ async fn change(mut sink: PubSubSink, changes: Changes) -> Result<BTreeSet<u64>,
     Ok(new)
 }
 
-async fn ping(mut sink: PubSubSink) -> Result<BTreeSet<u64>, String> {
-    within(sink.ping::<Value>()).await.map(|_| BTreeSet::new())
+/// Checks that the connection works, and that it leads to the primary.
+async fn ping(mut sink: PubSubSink, node: Arc<Node>) -> Result<BTreeSet<u64>, String> {
+    within(sink.ping::<Value>()).await?;
+    node.check().await.map(|()| BTreeSet::new()).map_err(|failure| failure.to_string())
 }
 
 async fn within<T>(call: impl Future<Output = RedisResult<T>>) -> Result<T, String> {
@@ -241,7 +247,7 @@ mod tests {
     async fn subscriptions_without_a_connection_end_immediately() {
         let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let target = Target::parse(&format!("valkey://{unused}")).unwrap();
-        let hub = Hub::new(Arc::new(Topology::new(target).unwrap()));
+        let hub = Hub::new(Arc::new(Topology::new(target)));
         let topics = |number| vec![Topic::Journal(Partition::flow(number))];
         let _stays = hub.subscribe(topics(0));
         let before = hub.0.0.table().size();

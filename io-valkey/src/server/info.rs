@@ -10,13 +10,16 @@ use super::node::Node;
 #[derive(Clone, Debug, Default)]
 pub(super) struct ServerInfo {
     text: String,
+    /// Whether sentinels watch the server. They listen on a channel of it.
+    pub(super) has_sentinels: bool,
 }
 
 impl ServerInfo {
     /// Reads the `INFO` of a server.
     pub(super) async fn of(node: &Node) -> Result<Self, Failure> {
         let text = redis::from_redis_value(node.ask(cmd("INFO").arg("everything")).await?);
-        Ok(Self { text: text.map_err(|error| node.close(&format!("malformed INFO: {error}")))? })
+        let text = text.map_err(|error| node.close(&format!("malformed INFO: {error}")))?;
+        Ok(Self { text, has_sentinels: false })
     }
 
     fn field(&self, name: &str) -> Option<&str> {
@@ -57,7 +60,8 @@ impl ServerInfo {
     /// The finding about the programs that wait for wake-ups, for a store without a configuration.
     /// Such programs have connected to a store that had one.
     pub(super) fn check_programs(&self, node: &str) -> Option<Finding> {
-        let detail = match self.number("pubsub_channels") {
+        let channels = self.number("pubsub_channels");
+        let detail = match channels.saturating_sub(u64::from(self.has_sentinels)) {
             0 => return None,
             channels => format!("missing, but programs wait for wake-ups on {channels} channels"),
         };
@@ -111,7 +115,7 @@ mod tests {
     use super::*;
 
     fn worst(text: &str, allow_eviction: bool) -> FindingLevel {
-        let info = ServerInfo { text: text.to_owned() };
+        let info = ServerInfo { text: text.to_owned(), ..ServerInfo::default() };
         let levels = info.findings("node", allow_eviction).into_iter().map(|found| found.level);
         levels.max().unwrap()
     }
@@ -139,7 +143,7 @@ mod tests {
     #[test]
     fn numbers_are_parsed() {
         let text = "used_cpu_sys:1.25\r\nused_cpu_user:0.5\r\nused_memory:77\r\n".to_owned();
-        let info = ServerInfo { text };
+        let info = ServerInfo { text, ..ServerInfo::default() };
         assert_eq!((info.cpu_us(), info.number("used_memory")), (1_750_000, 77));
     }
 }

@@ -6,6 +6,7 @@ mod hub;
 mod info;
 mod node;
 mod polls;
+mod stream;
 mod target;
 mod topology;
 mod trouble;

@@ -5,17 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline,
-    RedisError, ServerError, Value, cmd,
+    AsyncConnectionConfig, Cmd, ConnectionInfo, ErrorKind, Pipeline, RedisError, ServerError,
+    Value, cmd,
 };
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::failure;
+use super::stream;
 use super::target::{ConnectError, Target};
 use super::trouble::{Backoff, Missing, Trouble};
 use crate::wire::{Answer, Tag};
@@ -23,9 +23,12 @@ use ff_core::store::Failure;
 
 /// One server.
 pub(super) struct Node {
-    /// Its address, `HOST:PORT`.
+    /// Its address, `HOST:PORT`, or the path of its socket.
     pub(super) name: String,
-    client: Client,
+    info: ConnectionInfo,
+    tls: bool,
+    /// Whether it may be a replica: a sentinel has no role.
+    has_role: bool,
     connect_timeout: Duration,
     response_timeout: Duration,
     current: Mutex<Option<Current>>,
@@ -33,8 +36,6 @@ pub(super) struct Node {
     connecting: tokio::sync::Mutex<Connecting>,
     next_number: AtomicU64,
     trouble: Trouble,
-    /// The waits between connections that are replaced because the server is a replica.
-    replacing: Mutex<Backoff>,
 }
 
 /// The tries to connect.
@@ -54,6 +55,19 @@ struct Current {
     closed: Arc<watch::Sender<bool>>,
     /// When the first of the calls was sent that the server has not answered; `None` after a reply.
     silent_since: Arc<Mutex<Option<Instant>>>,
+    /// When the server was known to be no replica for the last time.
+    primary_at: Arc<Mutex<Option<Instant>>>,
+    _driver: Arc<Driver>,
+}
+
+/// The task that reads and writes on a connection. It ends with the last handle of the connection,
+/// also if the server does not answer.
+struct Driver(AbortHandle);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Current {
@@ -65,6 +79,10 @@ impl Current {
     /// called. A caller that gives up at its deadline does not wait for this time.
     fn is_silent_for(&self, limit: Duration) -> bool {
         self.silent_since().is_some_and(|since| since.elapsed() >= limit)
+    }
+
+    fn primary_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.primary_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the reply to a call on this connection, unless the connection is closed.
@@ -98,27 +116,33 @@ impl Current {
 }
 
 const NO_ANSWER: &str = "it does not answer";
-/// How long the error that a server sends to each new connection may take.
-const GREETING_WITHIN: Duration = Duration::from_millis(250);
-/// How much of it is read, in bytes.
-const MAX_GREETING: u64 = 512;
+/// For how long a server counts as the primary after it has shown it: by a write, or by its role. A
+/// replica answers calls that only read, with old data.
+const PRIMARY_FOR: Duration = Duration::from_secs(1);
 
 /// The most calls in flight on one connection; further calls wait.
 const MAX_IN_FLIGHT: usize = 1_024;
 
 impl Node {
-    pub(super) fn new(info: ConnectionInfo, target: &Target) -> Result<Self, RedisError> {
-        Ok(Self {
+    pub(super) fn new(info: ConnectionInfo, target: &Target) -> Self {
+        Self {
             name: info.addr().to_string(),
-            client: Client::open(info)?,
+            info,
+            tls: target.tls,
+            has_role: true,
             connect_timeout: target.connect_timeout,
             response_timeout: target.response_timeout,
             current: Mutex::new(None),
             connecting: tokio::sync::Mutex::default(),
             next_number: AtomicU64::new(0),
             trouble: Trouble::new(target.is_open.clone()),
-            replacing: Mutex::default(),
-        })
+        }
+    }
+
+    /// A sentinel. The log says nothing about one: another one may answer.
+    pub(super) fn sentinel(info: ConnectionInfo, target: &Target) -> Self {
+        let trouble = Trouble::new(Arc::default());
+        Self { has_role: false, trouble, ..Self::new(info, target) }
     }
 
     fn current(&self) -> MutexGuard<'_, Option<Current>> {
@@ -146,36 +170,99 @@ impl Node {
         {
             return Err(failure.clone());
         }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_timeout))
-            .set_response_timeout(Some(self.response_timeout))
-            .set_pipeline_buffer_size(MAX_IN_FLIGHT);
-        match self.client.get_multiplexed_async_connection_with_config(&config).await {
-            Ok(connection) => {
-                let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-                let closed = Arc::new(watch::Sender::new(false));
-                let silent_since = Arc::default();
-                let current = Current { connection, number, closed, silent_since };
+        let opened = self.within_limit(self.open()).await;
+        let opened = match opened {
+            Err(error) => Err(self.not_connected(&error).await),
+            Ok(current) => self.check_role(&current).await.map(|()| current),
+        };
+        match &opened {
+            Ok(current) => {
                 *self.current() = Some(current.clone());
                 *connecting = Connecting::default();
-                tracing::debug!(node = self.name, number, "connected");
-                Ok(current)
+                tracing::debug!(node = self.name, number = current.number, "connected");
             }
-            Err(error) => {
-                let failure = self.not_connected(&error).await;
+            Err(failure) => {
                 connecting.latest = Some((Instant::now(), failure.clone()));
                 connecting.backoff.failed();
-                Err(failure)
             }
         }
+        opened
+    }
+
+    /// Waits for a connection, at most for the limit.
+    async fn within_limit<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, RedisError> {
+        match tokio::time::timeout(self.connect_timeout, connecting).await {
+            Ok(connected) => connected,
+            Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+        }
+    }
+
+    async fn open(&self) -> Result<Current, RedisError> {
+        let stream = stream::open(self.info.addr(), self.tls).await?;
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(Some(self.response_timeout))
+            .set_pipeline_buffer_size(MAX_IN_FLIGHT);
+        let settings = self.info.redis_settings();
+        let (connection, driver) =
+            MultiplexedConnection::new_with_config(settings, stream, config).await?;
+        Ok(Current {
+            connection,
+            number: self.next_number.fetch_add(1, Ordering::Relaxed),
+            closed: Arc::new(watch::Sender::new(false)),
+            silent_since: Arc::default(),
+            primary_at: Arc::default(),
+            _driver: Arc::new(Driver(tokio::spawn(driver).abort_handle())),
+        })
+    }
+
+    /// Checks that the server is not a replica, unless it was not one a moment ago.
+    pub(super) async fn check(&self) -> Result<(), Failure> {
+        let current = self.connection().await?;
+        self.check_role(&current).await
+    }
+
+    /// The same on this connection, which is dropped if the server is a replica: the next one may
+    /// lead to another server. A replica in a cluster redirects all calls by itself.
+    async fn check_role(&self, current: &Current) -> Result<(), Failure> {
+        let is_known = current.primary_at().is_some_and(|at| at.elapsed() < PRIMARY_FOR);
+        if is_known || !self.has_role {
+            return Ok(());
+        }
+        let info = self.send_on(current, cmd("INFO").arg("replication").arg("cluster")).await?;
+        // A server that cannot report its role fails when it is called.
+        let info = redis::from_redis_value::<String>(info).unwrap_or_default();
+        if info.contains("role:slave") && !info.contains("cluster_enabled:1") {
+            self.replace(current.number);
+            let words = failure::in_words("READONLY").unwrap_or_default();
+            self.trouble.begins(&self.name, Missing::Primary, &format!("{words} (READONLY)"));
+            return Err(Failure::Refused(format!("{}: READONLY {words}", self.name)));
+        }
+        self.shown_as_primary(current);
+        Ok(())
+    }
+
+    fn shown_as_primary(&self, current: &Current) {
+        *current.primary_at() = Some(Instant::now());
+        self.trouble.ends(&self.name, Missing::Primary);
     }
 
     /// The failure for an error of connecting.
     async fn not_connected(&self, error: &RedisError) -> Failure {
-        let asks = error.kind() == ErrorKind::AuthenticationFailed
-            || error.is_connection_dropped() && !error.is_connection_refusal();
-        let said = if asks { self.greeting().await } else { None };
-        let failure = failure::not_connected(error, said.as_deref(), &self.name);
+        // A server with TLS closes connections without it; one without TLS waits for more, or
+        // answers something else.
+        let is_unclear = match self.tls {
+            true => error.is_timeout() || failure::is_not_tls(error),
+            false => error.is_connection_dropped() || error.kind() == ErrorKind::Parse,
+        };
+        let asks = error.kind() == ErrorKind::AuthenticationFailed || is_unclear;
+        let greeting = match asks && !error.is_connection_refusal() {
+            true => stream::greeting(self.info.addr(), self.tls).await,
+            false => None,
+        };
+        let failure = failure::not_connected(error, greeting.as_ref(), &self.name);
         let (Failure::NotSent(reason) | Failure::Refused(reason) | Failure::MaybeApplied(reason)) =
             &failure;
         let reason =
@@ -184,37 +271,21 @@ impl Node {
         failure
     }
 
-    /// The error that the server sends to each new connection before it closes it, for example
-    /// because it has too many. The client library reports only that the connection was closed.
-    async fn greeting(&self) -> Option<String> {
-        let ConnectionAddr::Tcp(host, port) = self.client.get_connection_info().addr() else {
-            return None;
-        };
-        let reading = async {
-            let stream = TcpStream::connect((host.as_str(), *port)).await.ok()?;
-            let mut line = String::new();
-            BufReader::new(stream.take(MAX_GREETING)).read_line(&mut line).await.ok()?;
-            line.strip_prefix('-').map(|line| line.trim_end().to_owned())
-        };
-        tokio::time::timeout(GREETING_WITHIN, reading).await.ok().flatten()
-    }
-
     /// Notes a reply to a call: an error about the state of the server, or that it serves again.
+    /// The connection to a replica is dropped.
     pub(super) fn replied(&self, error: Option<&ServerError>, only_reads: bool) {
-        let missing = if only_reads { Missing::Reads } else { Missing::Writes };
+        let mut missing = if only_reads { Missing::Reads } else { Missing::Writes };
         let Some(error) = error else {
-            if !only_reads {
-                self.replacing().succeeded();
-            }
             return self.trouble.ends(&self.name, missing);
         };
+        if error.code() == "READONLY" {
+            missing = Missing::Primary;
+            // The next connection may lead to another server.
+            *self.current() = None;
+        }
         if let Some(words) = failure::in_words(error.code()) {
             self.trouble.begins(&self.name, missing, &format!("{words} ({})", error.code()));
         }
-    }
-
-    fn replacing(&self) -> MutexGuard<'_, Backoff> {
-        self.replacing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Drops a connection, unless another caller has already replaced it.
@@ -222,16 +293,6 @@ impl Node {
         let mut current = self.current();
         if current.as_ref().is_some_and(|current| current.number == number) {
             *current = None;
-        }
-    }
-
-    /// Drops the connection; the next call opens a new one. If the server stays a replica, this
-    /// happens less and less often.
-    pub(super) fn reconnect(&self) {
-        let mut replacing = self.replacing();
-        if replacing.is_over() {
-            replacing.failed();
-            *self.current() = None;
         }
     }
 
@@ -261,12 +322,13 @@ impl Node {
         only_reads: bool,
     ) -> Result<Result<Answer, ServerError>, Failure> {
         let current = self.connection().await?;
+        let role = async { if only_reads { self.check_role(&current).await } else { Ok(()) } };
         let value = if asking {
             let mut pipeline = Pipeline::with_capacity(2);
             pipeline.add_command(cmd("ASKING")).add_command(command.clone());
             self.send_all_on(&current, &pipeline).await?.pop().unwrap_or(Value::Nil)
         } else {
-            self.send_on(&current, command).await?
+            tokio::try_join!(self.send_on(&current, command), role)?.0
         };
         match value {
             Value::ServerError(error) => {
@@ -278,7 +340,12 @@ impl Node {
             }
             value => tag
                 .remove_from(answer(value))
-                .inspect(|_| self.replied(None, only_reads))
+                .inspect(|_| {
+                    self.replied(None, only_reads);
+                    if !only_reads {
+                        *current.primary_at() = Some(Instant::now());
+                    }
+                })
                 .map(Ok)
                 .map_err(|error| self.close_connection(Some(&current), &error.to_string())),
         }
@@ -304,10 +371,11 @@ impl Node {
         current.reply(connection.req_packed_command(command), self).await
     }
 
-    /// Sends commands as one pipeline; returns a reply for each.
+    /// Sends commands that only read as one pipeline; returns a reply for each.
     pub(super) async fn send_all(&self, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
         let current = self.connection().await?;
-        self.send_all_on(&current, commands).await
+        let sent = self.send_all_on(&current, commands);
+        Ok(tokio::try_join!(sent, self.check_role(&current))?.0)
     }
 
     async fn send_all_on(
@@ -352,31 +420,39 @@ impl Node {
         answered.unwrap_or_else(|_| Err(Failure::MaybeApplied(late())))
     }
 
-    /// Opens a separate connection for subscriptions.
-    pub(super) async fn subscriptions(&self) -> Result<redis::aio::PubSub, String> {
-        let connecting = self.client.get_async_pubsub();
-        match tokio::time::timeout(self.connect_timeout, connecting).await {
-            Ok(Ok(subscriptions)) => {
+    /// Opens a separate connection for subscriptions, unless the server is a replica.
+    pub(super) async fn subscriptions(&self) -> Result<PubSub, String> {
+        self.check().await.map_err(|failure| failure.to_string())?;
+        let opening = async {
+            let stream = stream::open(self.info.addr(), self.tls).await?;
+            PubSub::new(self.info.redis_settings(), stream).await
+        };
+        match self.within_limit(opening).await {
+            Ok(subscriptions) => {
                 self.trouble.ends(&self.name, Missing::Answers);
                 Ok(subscriptions)
             }
-            Ok(Err(error)) => Err(self.not_connected(&error).await.to_string()),
-            Err(_) => {
-                self.trouble.begins(&self.name, Missing::Answers, NO_ANSWER);
-                Err(NO_ANSWER.to_owned())
-            }
+            Err(error) => Err(self.not_connected(&error).await.to_string()),
         }
     }
 
     /// The connect error for a failure of this node.
     pub(super) fn unreachable(&self, failure: &Failure) -> ConnectError {
-        let node = self.name.clone();
-        match failure {
-            Failure::Refused(problem) if failure::is_access_refused(problem) => {
-                ConnectError::Unfit { node, problem: problem.clone() }
-            }
-            failure => ConnectError::Unreachable { node, problem: failure.to_string() },
+        connect_error(self.name.clone(), failure)
+    }
+}
+
+/// The connect error for a failure of what is named so.
+pub(super) fn connect_error(node: String, failure: &Failure) -> ConnectError {
+    match failure {
+        Failure::Refused(problem) if failure::is_access_refused(problem) => {
+            ConnectError::Unfit { node, problem: problem.clone() }
         }
+        Failure::Refused(problem) if problem.contains(": READONLY ") => {
+            let problem = format!("{problem}: connect to the primary");
+            ConnectError::Unfit { node, problem }
+        }
+        failure => ConnectError::Unreachable { node, problem: failure.to_string() },
     }
 }
 

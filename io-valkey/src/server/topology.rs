@@ -8,11 +8,13 @@ use crc16::{State, XMODEM};
 use ff_core::partition::Partition;
 use ff_core::store::Failure;
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use redis::{Value, cmd};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::failure::is_access_refused;
 use super::node::Node;
 use super::target::Target;
 
@@ -25,6 +27,11 @@ const LEAST_AGE_OF_FAILURE: Duration = Duration::from_millis(200);
 /// The time that a refresh gives to one node before it asks the next one too. A healthy node
 /// answers within it, so that a refresh usually asks one node.
 const HEAD_START: Duration = Duration::from_millis(50);
+/// The age at which sentinels are asked again while the store is used. A failover is known about
+/// this long after the sentinels know it, also if the old primary still answers.
+const SENTINELS_EVERY: Duration = Duration::from_secs(1);
+/// How long a call waits for the sentinels of a store that was not used for a while.
+const SENTINELS_WITHIN: Duration = Duration::from_millis(250);
 /// The time limit of a refresh.
 const REFRESH_LIMIT: Duration = Duration::from_secs(2);
 
@@ -33,9 +40,13 @@ pub(super) struct Topology {
     target: Target,
     /// The names of the nodes of the URL, which are never removed.
     seeds: BTreeSet<String>,
+    /// The sentinels that name the primary; empty if the URL names servers.
+    sentinels: Vec<Arc<Node>>,
     map: RwLock<Arc<Map>>,
     /// The latest refresh, which may be running.
     latest: Mutex<Option<Refresh>>,
+    /// The end of the latest refresh that has ended.
+    ended: Mutex<Option<Instant>>,
 }
 
 /// A refresh, with its end and its result once it has ended. All callers that want one while it
@@ -72,17 +83,21 @@ struct Map {
 }
 
 impl Topology {
-    /// Creates the topology with the nodes of the URL, before the first refresh of the slots.
-    pub(super) fn new(target: Target) -> Result<Self, redis::RedisError> {
+    /// Creates the topology with the nodes of the URL, before the first refresh. With sentinels it
+    /// has no primary before it.
+    pub(super) fn new(target: Target) -> Self {
+        let sentinels: Vec<Arc<Node>> = (target.sentinels().into_iter())
+            .map(|sentinel| Arc::new(Node::sentinel(sentinel, &target)))
+            .collect();
         let mut map = Map::default();
-        for seed in &target.seeds {
-            let node = Arc::new(Node::new(seed.clone(), &target)?);
+        for seed in target.seeds.iter().filter(|_| sentinels.is_empty()) {
+            let node = Arc::new(Node::new(seed.clone(), &target));
             map.primaries.push(node.clone());
             map.nodes.insert(node.name.clone(), node);
         }
         let seeds = map.nodes.keys().cloned().collect();
         let (map, latest) = (RwLock::new(Arc::new(map)), Mutex::new(None));
-        Ok(Self { target, seeds, map, latest })
+        Self { target, seeds, sentinels, map, latest, ended: Mutex::default() }
     }
 
     fn map(&self) -> Arc<Map> {
@@ -107,6 +122,25 @@ impl Topology {
         node.ok_or_else(|| Failure::NotSent(missing()))
     }
 
+    /// The slots of a primary, such as `0-5461, 5463`; empty if one server holds all slots.
+    pub(super) fn slots_of(&self, node: &Node) -> String {
+        let map = self.map();
+        let number = map.primaries.iter().position(|primary| primary.name == node.name);
+        let number = number.and_then(|number| u16::try_from(number).ok());
+        let ranges = map.slots.chunk_by(|one, next| one == next);
+        let (mut first, mut held) = (0, Vec::new());
+        for range in ranges {
+            if range[0].is_some() && range[0] == number {
+                held.push(match range.len() {
+                    1 => first.to_string(),
+                    len => format!("{first}-{}", first + len - 1),
+                });
+            }
+            first += range.len();
+        }
+        held.join(", ")
+    }
+
     /// The node at the address of a redirection; an empty host is that of the sender.
     pub(super) fn node_at(&self, address: &str, sender: &Node) -> Result<Arc<Node>, Failure> {
         let invalid = || Failure::Refused(format!("{}: redirected to `{address}`", sender.name));
@@ -114,11 +148,29 @@ impl Topology {
         let port: u16 = port.parse().map_err(|_| invalid())?;
         let host = if host.is_empty() { host_of(&sender.name) } else { host };
         let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::make_mut(&mut map).node(host, port, &self.target)
+        Ok(Arc::make_mut(&mut map).node(host, port, &self.target))
     }
 
-    /// Reads the slots again in a task that all callers share, and that goes on if a caller does
-    /// not wait for it. `best` is the node that should know the slots best.
+    /// Asks the sentinels again, if there are some and they were not asked a moment ago. A program
+    /// that has used the store until now does not wait for them.
+    pub(super) async fn keep_current(self: &Arc<Self>) {
+        if self.sentinels.is_empty() {
+            return;
+        }
+        let ended = *self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = ended.map_or(Duration::ZERO, |ended| ended.elapsed());
+        if age < SENTINELS_EVERY {
+            return;
+        }
+        let refresh = self.refresh(None);
+        if age > 2 * SENTINELS_EVERY {
+            let _ = tokio::time::timeout(SENTINELS_WITHIN, refresh.ended()).await;
+        }
+    }
+
+    /// Reads the slots of a cluster, or asks the sentinels for the primary, in a task that all
+    /// callers share, and that goes on if a caller does not wait for it. `best` is the node that
+    /// should know the slots best.
     pub(super) fn refresh(self: &Arc<Self>, best: Option<Arc<Node>>) -> Refresh {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(refresh) = latest.as_ref().filter(|refresh| refresh.is_current()) {
@@ -128,22 +180,52 @@ impl Topology {
         *latest = Some(Refresh(ended.clone()));
         let topology = self.clone();
         tokio::spawn(async move {
-            let read = tokio::time::timeout(REFRESH_LIMIT, topology.read_slots(best)).await;
-            let read = read.unwrap_or_else(|_| Err("no node answers in time".to_owned()));
-            let result = read.map_err(|problem| {
-                Failure::NotSent(format!("cannot read the slots of the cluster: {problem}"))
+            let read = tokio::time::timeout(REFRESH_LIMIT, topology.read(best)).await;
+            let late = || Failure::NotSent("no answer in time".to_owned());
+            let result = read.unwrap_or_else(|_| Err(late())).map_err(|failure| match failure {
+                Failure::Refused(refused) if is_access_refused(&refused) => {
+                    Failure::Refused(refused)
+                }
+                failure => {
+                    let what = topology.what_is_read();
+                    Failure::NotSent(format!("cannot {what}: {failure}"))
+                }
             });
+            *topology.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             sender.send_replace(Some((Instant::now(), result)));
         });
         Refresh(ended)
     }
 
-    /// Reads the slots from the first node that returns them. The nodes are asked in the order of
-    /// [`Self::in_turn`], each when the ones before it have failed or [`HEAD_START`] has passed.
-    async fn read_slots(&self, best: Option<Arc<Node>>) -> Result<(), String> {
+    /// The sentinels, and the primary that each names.
+    pub(super) async fn ask_sentinels(
+        &self,
+        limit: Duration,
+    ) -> Vec<(String, Result<String, Failure>)> {
+        let ask = async |sentinel: &Arc<Node>| {
+            let named = async { Ok(self.ask_sentinel(sentinel).await?.primaries[0].name.clone()) };
+            (sentinel.name.clone(), sentinel.within(limit, named).await)
+        };
+        join_all(self.sentinels.iter().map(ask)).await
+    }
+
+    fn what_is_read(&self) -> String {
+        match self.sentinels.is_empty() {
+            true => "read the slots of the cluster".to_owned(),
+            false => format!("find the primary of `{}`", self.target.sentinels.service),
+        }
+    }
+
+    /// Reads the map from the first node that returns a valid one. The nodes are asked in the order
+    /// of [`Self::in_turn`], each when the ones before it have failed or [`HEAD_START`] has passed.
+    async fn read(&self, best: Option<Arc<Node>>) -> Result<(), Failure> {
         let mut nodes = self.in_turn(best).into_iter();
-        let (mut asked, mut last) = (FuturesUnordered::new(), "it has no nodes".to_owned());
+        let mut asked = FuturesUnordered::new();
+        let mut last = Failure::NotSent("it has no nodes".to_owned());
         let ask = |node: Arc<Node>| async move {
+            if !self.sentinels.is_empty() {
+                return self.ask_sentinel(&node).await;
+            }
             let slots = node.ask(cmd("CLUSTER").arg("SLOTS")).await?;
             self.parse(&slots, &node)
         };
@@ -156,7 +238,7 @@ impl Topology {
                         *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(map);
                         return Ok(());
                     }
-                    Some(Err(failure)) => last = failure.to_string(),
+                    Some(Err(failure)) => last = failure,
                     None => return Err(last),
                 },
                 () = tokio::time::sleep(HEAD_START), if nodes.len() > 0 => {}
@@ -164,9 +246,45 @@ impl Topology {
         }
     }
 
-    /// The nodes in the order of a refresh, each once: first `best`, then the primaries, then the
-    /// nodes of the URL.
+    /// Asks a sentinel for the primary, which must be one: a sentinel that was cut off names the
+    /// primary of before.
+    async fn ask_sentinel(&self, sentinel: &Node) -> Result<Map, Failure> {
+        let service = &self.target.sentinels.service;
+        let mut ask = cmd("SENTINEL");
+        ask.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
+        let named = sentinel.ask(&ask).await.map_err(|failure| match failure {
+            Failure::Refused(refused) if refused.contains(": NOAUTH ") => {
+                Failure::Refused(format!(
+                    "{}: NOAUTH the sentinel wants a password: set the option sentinel_password",
+                    sentinel.name
+                ))
+            }
+            failure => failure,
+        })?;
+        let named = redis::from_redis_value(named);
+        let named: Option<(String, u16)> =
+            named.map_err(|_| sentinel.close("malformed SENTINEL GET-MASTER-ADDR-BY-NAME"))?;
+        let Some((host, port)) = named else {
+            let unknown = format!("{}: the sentinel knows no `{service}`", sentinel.name);
+            return Err(Failure::Refused(unknown));
+        };
+        let mut map = (*self.map()).clone();
+        let primary = map.node(&host, port, &self.target);
+        primary.check().await?;
+        if map.primaries.iter().all(|known| !Arc::ptr_eq(known, &primary)) {
+            tracing::info!(primary = primary.name, sentinel = sentinel.name, "new primary");
+        }
+        map.nodes.retain(|name, _| *name == primary.name);
+        map.primaries = vec![primary];
+        Ok(map)
+    }
+
+    /// The nodes in the order of a refresh, each once: the sentinels, or first `best`, then the
+    /// primaries, then the nodes of the URL.
     fn in_turn(&self, best: Option<Arc<Node>>) -> Vec<Arc<Node>> {
+        if !self.sentinels.is_empty() {
+            return self.sentinels.clone();
+        }
         let map = self.map();
         let all = best.iter().chain(&map.primaries).chain(map.nodes.values());
         let mut seen = BTreeSet::new();
@@ -193,7 +311,7 @@ impl Topology {
                 _ => host_of(&sender.name).into(),
             };
             let port = u16::try_from(*port).map_err(|_| malformed())?;
-            let node = map.node(&host, port, &self.target)?;
+            let node = map.node(&host, port, &self.target);
             let known = map.primaries.iter().position(|known| known.name == node.name);
             let number = known.unwrap_or_else(|| {
                 map.primaries.push(node);
@@ -222,17 +340,10 @@ impl Map {
     }
 
     /// The node at an address; a new one if it is not known.
-    fn node(&mut self, host: &str, port: u16, target: &Target) -> Result<Arc<Node>, Failure> {
+    fn node(&mut self, host: &str, port: u16, target: &Target) -> Arc<Node> {
         let info = target.node(host, port);
-        let name = info.addr().to_string();
-        if let Some(node) = self.nodes.get(&name) {
-            return Ok(node.clone());
-        }
-        let node = Node::new(info, target)
-            .map_err(|error| Failure::NotSent(format!("invalid address `{name}`: {error}")))?;
-        let node = Arc::new(node);
-        self.nodes.insert(name, node.clone());
-        Ok(node)
+        let node = self.nodes.entry(info.addr().to_string());
+        node.or_insert_with(|| Arc::new(Node::new(info, target))).clone()
     }
 }
 
@@ -316,7 +427,7 @@ mod tests {
     fn topology_of(seeds: &[&FakeNode]) -> Arc<Topology> {
         let addresses: Vec<&str> = seeds.iter().map(|seed| seed.address.as_str()).collect();
         let url = format!("valkey-cluster://{}", addresses.join(","));
-        Arc::new(Topology::new(Target::parse(&url).unwrap()).unwrap())
+        Arc::new(Topology::new(Target::parse(&url).unwrap()))
     }
 
     /// Makes the next refresh read the slots.

@@ -21,6 +21,8 @@ pub(super) enum Missing {
     Answers,
     /// The server refuses calls that only read.
     Reads,
+    /// The server is a replica.
+    Primary,
     /// The server refuses calls that write.
     Writes,
 }
@@ -82,7 +84,8 @@ impl Trouble {
         // A reply to a read does not show that the server takes writes.
         let ended = current.take_if(|current| match served {
             Missing::Answers => current.missing == Missing::Answers,
-            Missing::Reads => current.missing != Missing::Writes,
+            Missing::Reads => matches!(current.missing, Missing::Answers | Missing::Reads),
+            Missing::Primary => current.missing == Missing::Primary,
             Missing::Writes => true,
         });
         if let Some(ended) = ended {

@@ -44,6 +44,16 @@ impl Cluster {
         &self.nodes
     }
 
+    /// Kills a primary.
+    pub fn kill(&mut self, node: usize) {
+        self.nodes[node].kill();
+    }
+
+    /// Starts a killed primary again.
+    pub fn restart(&mut self, node: usize) {
+        self.nodes[node].restart();
+    }
+
     /// Keeps the folders of its nodes on disk when it is dropped, as evidence.
     pub fn keep_folders(&mut self) {
         self.nodes.iter_mut().for_each(Server::keep_folder);

@@ -5,6 +5,7 @@
 pub mod cluster;
 pub mod process;
 pub mod proxy;
+pub mod sentinel;
 pub mod spoiler;
 
 use std::fs::File;
@@ -22,6 +23,7 @@ use tempfile::TempDir;
 pub use cluster::Cluster;
 pub use process::Process;
 pub use proxy::{Proxy, ProxyFault};
+pub use sentinel::Sentinels;
 pub use spoiler::Spoilage;
 
 /// The time limit of each step of a server.
@@ -167,6 +169,26 @@ impl Server {
             let text = args.iter().map(|arg| String::from_utf8_lossy(arg.as_ref()));
             panic!("{}: {} failed: {error}", self.program, text.collect::<Vec<_>>().join(" "))
         })
+    }
+
+    /// Makes it a replica of another server, and waits until it follows it.
+    pub fn follow(&self, primary: &Self) {
+        self.expect(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
+        wait_for("the replica to follow", || {
+            let link = self.info("replication", "master_link_status")?;
+            let seen = primary.info("replication", "slave0")?;
+            (link == "up" && seen.contains("state=online")).then_some(())
+        });
+    }
+
+    /// Exchanges the roles with a replica without a loss: the replica is the primary then.
+    pub fn hand_over(&self, replica: &Self) {
+        self.expect(&["FAILOVER", "TO", "127.0.0.1", &replica.port.to_string()]);
+        wait_for("the replica to be the primary", || {
+            let role = |server: &Self| server.info("replication", "role");
+            let is_done = role(self)? == "slave" && role(replica)? == "master";
+            is_done.then_some(())
+        });
     }
 
     /// A field of the server's INFO.

@@ -51,6 +51,8 @@ pub struct Proxy {
 #[derive(Clone, Copy, Debug)]
 struct Control {
     fault: ProxyFault,
+    /// The server of new connections.
+    server: SocketAddr,
     /// Connections of an older generation are closed.
     generation: u64,
 }
@@ -67,9 +69,10 @@ impl Proxy {
         let runtime = runtime.expect("a runtime starts");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let address = listener.local_addr().expect("a listener has an address");
-        let (control, seen) = watch::channel(Control { fault: ProxyFault::Pass, generation: 0 });
+        let (control, seen) =
+            watch::channel(Control { fault: ProxyFault::Pass, server, generation: 0 });
         let effects = Arc::new(AtomicU64::new(0));
-        let shared = Shared { server, control: seen, effects: effects.clone() };
+        let shared = Shared { control: seen, effects: effects.clone() };
         // In its own thread, so that tests that block and tests with paused time can both use it.
         let thread = std::thread::spawn(move || runtime.block_on(accept(listener, shared)));
         Self { address, control: Some(control), effects, thread: Some(thread) }
@@ -88,6 +91,17 @@ impl Proxy {
     /// Sets the fault of all connections from now on.
     pub fn set(&self, fault: ProxyFault) {
         self.change(|control| control.fault = fault);
+    }
+
+    /// Forwards new connections to another server, like a name that gets another address. The
+    /// connections of before stay where they are.
+    ///
+    /// # Panics
+    ///
+    /// When the address is invalid.
+    pub fn point_to(&self, server: &str) {
+        let server = server.parse().expect("an address with a port");
+        self.change(|control| control.server = server);
     }
 
     /// Closes all connections.
@@ -121,7 +135,6 @@ impl Drop for Proxy {
 /// The state that all connections share.
 #[derive(Clone)]
 struct Shared {
-    server: SocketAddr,
     control: watch::Receiver<Control>,
     effects: Arc<AtomicU64>,
 }
@@ -160,8 +173,8 @@ async fn accept(listener: TcpListener, shared: Shared) {
 
 /// Forwards one connection; both its ends close when this returns.
 async fn forward(client: TcpStream, shared: Shared) {
-    let generation = shared.control.borrow().generation;
-    let Ok(server) = TcpStream::connect(shared.server).await else { return };
+    let Control { generation, server, .. } = *shared.control.borrow();
+    let Ok(server) = TcpStream::connect(server).await else { return };
     // Small requests are sent immediately, as without a proxy.
     let _ = client.set_nodelay(true).and(server.set_nodelay(true));
     let (client_reads, client_writes) = client.into_split();

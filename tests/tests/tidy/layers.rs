@@ -42,7 +42,7 @@ const IO_VALKEY: Layers = Layers {
 const ADAPTER: Layers = Layers {
     folder: "io-valkey",
     parent: "crate::server",
-    order: "failure, trouble < target < node < info, topology, polls, writes < hub \
+    order: "stream < failure, trouble < target < node < info, topology, polls, writes < hub \
             < backend",
     is_open: true,
 };
