@@ -4,6 +4,7 @@ mod extract;
 mod failure;
 mod finish;
 mod handler;
+mod layer;
 mod outcome;
 mod report;
 mod run;
@@ -15,6 +16,7 @@ pub use extract::{FromTask, Payload, RawPayload, SharedState, Signals, State, Ta
 pub use failure::{BoxError, HandlerError};
 pub(crate) use handler::AnyHandler;
 pub use handler::{Handler, HandlerOptions};
+pub use layer::HandlerService;
 pub use outcome::{IntoTaskOutcome, Json, TaskOutcome};
 pub use report::{RuntimeReport, RuntimeReports};
 pub use run::WorkerRuntime;

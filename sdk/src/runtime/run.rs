@@ -9,6 +9,7 @@ use ff_core::id::ExecutionKind;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tower::{Layer, Service};
 use tracing::Instrument;
 
 use crate::config::DEFAULT_LANE;
@@ -18,9 +19,10 @@ use crate::task::ClaimedTask;
 use crate::worker::FlowFabricWorker;
 
 use super::extract::{FromTask, SharedState, TaskContext};
-use super::failure::HandlerError;
+use super::failure::{BoxError, HandlerError};
 use super::finish::{Ended, finish, panicked};
 use super::handler::{AnyHandler, Handler, HandlerOptions, Registered};
+use super::layer::{HandlerService, Layers};
 use super::outcome::{IntoTaskOutcome, TaskOutcome};
 use super::report::{Counters, Running, RuntimeReports};
 use super::unwind::{CatchUnwind, catch};
@@ -60,6 +62,7 @@ pub struct WorkerRuntime {
     /// The lanes to which the jobs among the kinds are submitted.
     lanes: BTreeMap<String, String>,
     states: SharedState,
+    layers: Layers,
     shutdown_deadline: Duration,
     report: Arc<Counters>,
     /// Notified when no handler runs and there is no work.
@@ -93,6 +96,7 @@ impl WorkerRuntime {
             handlers: BTreeMap::new(),
             lanes: BTreeMap::new(),
             states: SharedState::default(),
+            layers: Layers::default(),
             shutdown_deadline: SHUTDOWN_DEADLINE,
             report: Arc::default(),
             idle: Arc::default(),
@@ -168,6 +172,34 @@ impl WorkerRuntime {
         self
     }
 
+    /// Wraps all handlers, also those that are registered later, with a layer of tower, such as a
+    /// timeout or one of your own. A later layer is outside of an earlier one.
+    ///
+    /// A layer sees each call of a handler: the [`TaskContext`], and the [`TaskOutcome`] or the
+    /// error, which is the failure of the attempt; a [`HandlerError`] in it decides the category.
+    /// The task keeps its slot and its lease while a layer lets it wait, as a concurrency limit
+    /// does. [`HandlerOptions::timeout`] includes the time in layers.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower::timeout::TimeoutLayer;
+    ///
+    /// # let _ = |runtime: ff_sdk::WorkerRuntime| {
+    /// runtime.handle("mail", || async {}).layer(TimeoutLayer::new(Duration::from_secs(30)))
+    /// # };
+    /// ```
+    #[must_use]
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<HandlerService> + Send + Sync + 'static,
+        L::Service: Service<TaskContext, Response = TaskOutcome> + Clone + Send + Sync + 'static,
+        <L::Service as Service<TaskContext>>::Error: Into<BoxError>,
+        <L::Service as Service<TaskContext>>::Future: Send + 'static,
+    {
+        self.layers.push(layer);
+        self
+    }
+
     /// Sets how long a graceful shutdown may take. Default: 10 s.
     ///
     /// It waits for running handlers, but not during the last fifth of this time, at most 2 s. Then
@@ -208,7 +240,7 @@ impl WorkerRuntime {
     /// Not cancel safe: running handlers are dropped, and their leases expire.
     pub async fn run_until<T>(self, shutdown: impl Future<Output = T>) -> Result<T, SdkError> {
         self.check_lanes()?;
-        let Self { worker, handlers, states, shutdown_deadline, report, idle, .. } = self;
+        let Self { worker, handlers, layers, states, shutdown_deadline, report, idle, .. } = self;
         for (kind, registered) in &handlers {
             if let Some(state) = registered.handler.missing_state(&states) {
                 return Err(SdkError::MissingState { kind: kind.clone(), state });
@@ -219,7 +251,10 @@ impl WorkerRuntime {
         let (drain, draining) = watch::channel(false);
         let (stop, stopped) = watch::channel(false);
         let states = Arc::new(states);
-        let shared = Arc::new(Shared { handlers, states, report, idle, draining, stopped });
+        let handlers = Arc::new(handlers);
+        let layered = layers.around(&handlers);
+        let shared =
+            Arc::new(Shared { handlers, layered, states, report, idle, draining, stopped });
         let mut running = JoinSet::new();
         let releasing = (shutdown_deadline / RELEASE_SHARE).min(MAX_RELEASE);
         let handling = shutdown_deadline.saturating_sub(releasing);
@@ -263,7 +298,9 @@ async fn all_end(running: &mut JoinSet<()>, within: Duration) -> bool {
 }
 
 struct Shared {
-    handlers: BTreeMap<String, Registered>,
+    handlers: Arc<BTreeMap<String, Registered>>,
+    /// The handlers with layers around them, if there are any.
+    layered: Option<HandlerService>,
     states: Arc<SharedState>,
     report: Arc<Counters>,
     idle: Arc<Notify>,
@@ -384,7 +421,11 @@ async fn run_handler(shared: &Shared, context: TaskContext) -> Ended {
     };
     let mut stopped = shared.stopped.clone();
     let timeout = registered.options.timeout;
-    let work = match catch(|| registered.handler.call(&context)) {
+    let call = || match &shared.layered {
+        Some(layered) => Box::pin(layered.clone().run(context.clone())),
+        None => registered.handler.call(&context),
+    };
+    let work = match catch(call) {
         Ok(work) => work,
         Err(message) => return Ended::Returned(panicked(&message)),
     };
