@@ -9,6 +9,7 @@ mod outcome;
 mod report;
 mod run;
 mod signal;
+mod source;
 mod testing;
 mod unwind;
 
