@@ -18,7 +18,7 @@ use super::handler::Registered;
 /// Kinds that are claimed together.
 pub(super) struct Source {
     worker: FlowFabricWorker,
-    /// Which kinds; `None` means all that the worker serves.
+    /// The part of the kinds; `None` means all that the worker serves.
     part: Option<Part>,
     /// How many of its tasks may run at the same time.
     limit: usize,
