@@ -1,5 +1,6 @@
 //! The command line arguments, and the help texts.
 
+mod config;
 mod duration;
 mod generate;
 mod list;
@@ -19,6 +20,7 @@ use clap::{Parser, Subcommand};
 use crate::bench::BenchArgs;
 use crate::doctor::DoctorArgs;
 
+pub use config::ConfigArgs;
 pub use generate::{CompletionsArgs, ManArgs};
 pub use list::ListArgs;
 pub use operate::{CancelArgs, OperateArgs};
@@ -63,6 +65,9 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "ff", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
+    /// The profile of the config file whose values are used (see ff config --help).
+    #[arg(long, global = true, value_name = "NAME", env = "FF_PROFILE", display_order = 900)]
+    pub profile: Option<String>,
     /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
@@ -128,6 +133,10 @@ pub enum Command {
     /// Without a file, --kind submits one execution:
     ///
     ///     ff submit --kind resize --payload 17 --wait
+    ///
+    /// Its options have the names and the meaning of the fields of a line, except that
+    /// --max-retries is the field max_retries of retry, and --attempt-timeout is timeout. If no
+    /// worker claims the execution, --wait says after 10 s how to start one.
     ///
     /// All lines are checked before the first one is submitted. The command then prints the ID of
     /// each execution in the order of the input, or - for a line without one. With --json it prints
@@ -252,8 +261,8 @@ pub enum Command {
     /// With --cursor-file, a restarted command continues after the last printed line. If it was
     /// killed right after it printed a line, it prints that line again.
     ///
-    /// If the store goes away, the command retries until it is back. Ctrl-C, SIGTERM or SIGHUP ends
-    /// it.
+    /// If the store goes away, the command retries until it is back. If the store lost its data, it
+    /// reports that and continues with the new store. Ctrl-C, SIGTERM or SIGHUP ends it.
     ///
     /// Exit code: 0 when it ends as requested, 1 if the store does not answer within 10 s at the
     /// start or the cursor file cannot be written, 2 for bad usage. If a signal ends it before it
@@ -437,6 +446,39 @@ pub enum Command {
     /// store cannot be reached or the audit fails, 2 for bad usage.
     #[command(verbatim_doc_comment)]
     Doctor(DoctorArgs),
+    /// Show the settings in force and where each of them is from
+    ///
+    /// A config file can have profiles. Each of them may set the options --backend and --namespace
+    /// of all commands:
+    ///
+    ///     default_profile = "local"
+    ///
+    ///     [profiles.local]
+    ///     backend = "valkey://127.0.0.1:6379"
+    ///
+    ///     [profiles.production]
+    ///     backend = "valkeys://app:PASSWORD@db.example:6379"
+    ///     namespace = "shop"
+    ///
+    /// The file is $FF_CONFIG, or else $XDG_CONFIG_HOME/flowfabric/config.toml, or else
+    /// ~/.config/flowfabric/config.toml. --profile or FF_PROFILE chooses a profile, otherwise it is
+    /// the default_profile. Without either, no profile is used.
+    ///
+    /// A value is that of the option, or else of the environment variable, or else of the profile,
+    /// or else the default. So ff run and ff bench use the store of the profile, too.
+    ///
+    /// If the file has a password, make it readable only by you: chmod 600. The command prints no
+    /// password. With --json the source of a value is option, environment, profile, file (of the
+    /// profile) or default:
+    ///
+    ///     {"file": "...", "exists": true, "profiles": ["local", "production"],
+    ///      "profile": {"value": "local", "source": "file"},
+    ///      "backend": {"value": "valkey://127.0.0.1:6379", "source": "profile"},
+    ///      "namespace": {"value": "ff", "source": "default"}}
+    ///
+    /// Exit code: 0 on success, 2 for bad usage or an invalid file.
+    #[command(verbatim_doc_comment)]
+    Config(ConfigArgs),
     /// Print the completions of a shell
     ///
     ///     ff completions bash > ~/.local/share/bash-completion/completions/ff

@@ -37,23 +37,8 @@ impl OpenStore {
     }
 }
 
-/// The schemes of the URLs of servers.
-const SCHEMES: [&str; 14] = [
-    "valkey",
-    "valkeys",
-    "redis",
-    "rediss",
-    "valkey-cluster",
-    "valkeys-cluster",
-    "redis-cluster",
-    "rediss-cluster",
-    "valkey-sentinel",
-    "valkeys-sentinel",
-    "redis-sentinel",
-    "rediss-sentinel",
-    "valkey+unix",
-    "redis+unix",
-];
+/// The store of the URL `valkey:`, for messages.
+const PRIVATE: &str = "for a private server that ends with this command";
 
 /// The URL of a server, for messages.
 const EXAMPLE: &str = "valkey://127.0.0.1:6379";
@@ -86,16 +71,17 @@ pub async fn open(url: &str, wait: Wait) -> Result<OpenStore, CliError> {
             let (backend, url) = (connect(&server.url(), wait).await?, Some(server.url()));
             Ok(OpenStore { backend, shared: false, url, _server: Some(server) })
         }
-        Some((scheme, address)) if SCHEMES.contains(&scheme) && address.len() > 2 => {
-            let (backend, url) = (connect(url, wait).await?, Some(url.to_owned()));
-            Ok(OpenStore { backend, shared: true, url, _server: None })
-        }
-        _ => Err(CliError::usage(format!(
-            "invalid store URL `{}`: expected memory: (a store in this process), valkey: (a \
-             private server) or the URL of a running server, for example {EXAMPLE}",
-            redacted_url(url)
-        ))),
+        _ => open_server(url, wait).await.map_err(|error| match error.is_usage() {
+            true => CliError::usage(format!("{}; or valkey: {PRIVATE}", error.message())),
+            false => error,
+        }),
     }
+}
+
+/// Opens the store of a server. The error for another URL lists the valid ones.
+async fn open_server(url: &str, wait: Wait) -> Result<OpenStore, CliError> {
+    let backend = connect(url, wait).await?;
+    Ok(OpenStore { backend, shared: true, url: Some(url.to_owned()), _server: None })
 }
 
 /// Connects a client to the shared store that the arguments name, for a command that reads or
@@ -150,7 +136,7 @@ pub async fn open_shared(url: Option<&str>, wait: Wait) -> Result<OpenStore, Cli
             "the store `{url}` ends with this command: give the URL of a running server, for \
              example --backend {EXAMPLE}"
         ))),
-        Some(url) => open(url, wait).await,
+        Some(url) => open_server(url, wait).await,
     }
 }
 

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ff_sdk::Submission;
-use ff_sdk::core::id::ExecutionKind;
 use ff_sdk::core::policy::{ExecutionPolicy, Priority, RetryPolicy};
 use serde::{Deserialize, Deserializer};
-use serde_json::json;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// An execution as a line of the input describes it.
@@ -46,17 +45,12 @@ pub struct JobLine {
 }
 
 impl JobLine {
-    /// The line of one execution. The payload is JSON.
-    pub fn new(
-        kind: &ExecutionKind,
-        payload: Option<&str>,
-        idempotency_key: Option<&str>,
-    ) -> Result<Self, String> {
-        let mut line = Self::parse(&json!({ "kind": kind }).to_string())?;
-        line.idempotency_key = idempotency_key.map(str::to_owned);
+    /// A line with these fields, and a payload that is JSON.
+    pub fn new(fields: &Value, payload: Option<&str>) -> Result<Self, String> {
+        let mut line = Self::parse(&fields.to_string())?;
         if let Some(payload) = payload {
             let parsed = serde_json::from_str(payload).map_err(|error| {
-                format!("this is not JSON, in which text has quotes ('\"text\"'): {error}")
+                format!("payload: this is not JSON, in which text has quotes ('\"text\"'): {error}")
             })?;
             line.payload = Some(Payload(parsed));
         }
@@ -180,12 +174,12 @@ fn described(path: Option<String>, error: &serde_json::Error) -> String {
 fn check_retry(text: &str) -> Result<(), String> {
     #[derive(Deserialize)]
     struct Shape {
-        retry: Option<serde_json::Value>,
+        retry: Option<Value>,
     }
     let shape: Shape = serde_json::from_str(text).map_err(|error| described(None, &error))?;
     let Some(retry) = shape.retry else { return Ok(()) };
     let backoff = retry.get("backoff").filter(|backoff| !backoff.is_null());
-    let inner = backoff.and_then(serde_json::Value::as_object).into_iter().flatten();
+    let inner = backoff.and_then(Value::as_object).into_iter().flatten();
     for (name, value) in [("retry", Some(&retry)), ("retry.backoff", backoff)]
         .into_iter()
         .chain(inner.map(|(_, value)| ("the content of retry.backoff", Some(value))))
@@ -209,7 +203,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
+    use serde_json::json;
 
     #[test]
     fn a_payload_is_kept_as_it_was_written() {

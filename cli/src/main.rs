@@ -4,6 +4,7 @@ mod args;
 mod backend;
 mod bench;
 mod confidential;
+mod config;
 mod cursor;
 mod cursor_file;
 mod describe;
@@ -25,6 +26,7 @@ mod result;
 mod results;
 mod run;
 mod secret;
+mod settings;
 mod shell;
 mod shutdown;
 mod signal;
@@ -39,19 +41,20 @@ mod work;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command};
 use crate::exit::CliError;
+use crate::settings::Settings;
 
 /// How long the process waits at its end until running tasks are dropped.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return exit::report_usage(&error),
+    let Parsed { cli, settings, matches } = match parse() {
+        Ok(parsed) => parsed,
+        Err(code) => return code,
     };
     // A worker is a service, whose log is read. Other commands print what they do.
     let default_filter = if matches!(cli.command, Command::Work(_)) { "info" } else { "off" };
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
             Command::Cancel(args) => operate::cancel(args).await,
             Command::Replay(args) => operate::replay(args).await,
             Command::Revoke(args) => operate::revoke(args).await,
+            Command::Config(args) => config::config(&args, &settings, &matches),
             Command::Completions(args) => generate::completions(&args),
             Command::Man(args) => generate::man(&args),
         }
@@ -96,6 +100,27 @@ fn main() -> ExitCode {
     // Dropping the running tasks kills their commands.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     result.unwrap_or_else(|error| error.report())
+}
+
+/// The command line, with the values of a profile.
+struct Parsed {
+    cli: Cli,
+    settings: Settings,
+    matches: ArgMatches,
+}
+
+/// Parses the command line twice: first for the profile, whose values are then the defaults. Prints
+/// an error or a help text, and returns the exit code.
+fn parse() -> Result<Parsed, ExitCode> {
+    let usage = |error: clap::Error| exit::report_usage(&error);
+    let cli = Cli::try_parse().map_err(usage)?;
+    let settings = match &cli.command {
+        Command::Completions(_) | Command::Man(_) => Settings::default(),
+        _ => Settings::load(cli.profile.as_deref()).map_err(|error| error.report())?,
+    };
+    let matches = settings.apply(Cli::command()).try_get_matches().map_err(usage)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(usage)?;
+    Ok(Parsed { cli, settings, matches })
 }
 
 /// The filter of the log: that of FF_LOG, of RUST_LOG, or the default.

@@ -1,13 +1,17 @@
 //! `ff result`: waits for the end of an execution and prints its result.
 
+use std::convert::Infallible;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use ff_sdk::core::execution::ExecutionSnapshot;
+use ff_sdk::core::state::BlockingReason;
 use ff_sdk::{Client, ExecutionId};
 use serde_json::json;
 
 use crate::args::ResultArgs;
 use crate::exit::{CliError, FAILED, Stdout, print_line, warn};
+use crate::pool::NAMESPACE;
 use crate::report::printable;
 use crate::{backend, results};
 
@@ -26,7 +30,13 @@ pub async fn wait(
     timeout: Option<Duration>,
     as_json: bool,
 ) -> Result<ExitCode, CliError> {
-    let ended = client.result(&id);
+    let ended = async {
+        tokio::select! {
+            biased;
+            ended = client.result(&id) => ended,
+            never = advise(client, &id) => match never {},
+        }
+    };
     let ended = match timeout {
         Some(limit) => tokio::time::timeout(limit, ended).await.map_err(|_| {
             let limit = humantime::format_duration(limit);
@@ -52,4 +62,39 @@ pub async fn wait(
     });
     warn(&format!("ff: {id} {}{why}\n", read.state));
     Ok(ExitCode::from(FAILED))
+}
+
+/// How long an execution may wait for a worker before the user gets advice.
+const ADVICE_AFTER: Duration = Duration::from_secs(10);
+
+/// Prints how to start a worker if the execution waits for one, and nothing more.
+async fn advise(client: &Client, id: &ExecutionId) -> Infallible {
+    loop {
+        tokio::time::sleep(ADVICE_AFTER).await;
+        let Ok(Some(seen)) = client.describe(id).await else { continue };
+        let waits = client.store_now().since(seen.updated_at) >= ADVICE_AFTER.into();
+        let reason = seen.state.blocking_reason;
+        let needs = match reason {
+            BlockingReason::WaitingForWorker => "no worker has claimed it",
+            BlockingReason::WaitingForCapableWorker => "no worker has the capabilities it requires",
+            _ => continue,
+        };
+        if waits {
+            let command = command_for(&seen);
+            warn(&format!("ff: {id} still waits: {needs}; to start a worker: {command}\n"));
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// The command that starts a worker for an execution.
+fn command_for(seen: &ExecutionSnapshot) -> String {
+    let mut command = format!("ff work --lane {} --kind {}", seen.lane, seen.kind);
+    for token in seen.requires.iter() {
+        command += &format!(" --capability {token}");
+    }
+    if seen.namespace.as_str() != NAMESPACE {
+        command += &format!(" --namespace {}", seen.namespace);
+    }
+    command + " --exec COMMAND"
 }

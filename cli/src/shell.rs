@@ -6,6 +6,7 @@ mod guard;
 
 use std::convert::Infallible;
 use std::future::{Pending, pending};
+use std::io::ErrorKind;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -29,6 +30,11 @@ const MAX_STDERR_BYTES: usize = 2_048;
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 /// How long the pipes of a command are read after its end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The advice if a program is not found; a shell ends with exit code 127 then.
+const NOT_FOUND: &str = "check its spelling and PATH";
+/// The advice if a file is not a program; a shell ends with exit code 126 then.
+const NOT_EXECUTABLE: &str = "check the file's mode and first line";
 
 /// The command of a job.
 #[derive(Debug)]
@@ -149,11 +155,9 @@ pub async fn execute<E>(
     let mut command = job.to_command();
     command.envs(env);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let spawn_error =
-        |error: std::io::Error| HandlerError::new("spawn", format!("{}: {error}", job.program()));
     let (group, started) = match ProcessGroup::start(&mut command, ending.grace) {
         Ok(started) => started,
-        Err(error) => return Ok(Err(spawn_error(error))),
+        Err(error) => return Ok(Err(spawn_error(job, &error))),
     };
     let (mut exit, child) = (started.exit, started.child);
     let stdin = child.stdin.and_then(|pipe| ChildStdin::from_std(pipe).ok());
@@ -203,10 +207,20 @@ pub async fn execute<E>(
         exit
     };
     // The sender is dropped only with the process.
-    Ok(finish(exit.unwrap_or(Exit::Signal(None)), output, &errors))
+    let in_shell = matches!(job, ShellJob::Command(_));
+    Ok(finish(exit.unwrap_or(Exit::Signal(None)), in_shell, output, &errors))
 }
 
-fn finish(exit: Exit, output: Vec<u8>, errors: &[u8]) -> CommandResult {
+fn spawn_error(job: &ShellJob, error: &std::io::Error) -> HandlerError {
+    let reason = match error.kind() {
+        ErrorKind::NotFound => format!("{error}; {NOT_FOUND}"),
+        ErrorKind::PermissionDenied => format!("{error}; {NOT_EXECUTABLE}"),
+        _ => error.to_string(),
+    };
+    HandlerError::new("spawn", format!("{}: {reason}", job.program()))
+}
+
+fn finish(exit: Exit, in_shell: bool, output: Vec<u8>, errors: &[u8]) -> CommandResult {
     let errors = String::from_utf8_lossy(errors);
     let reason = |status: String| match errors.trim() {
         "" => status,
@@ -219,7 +233,12 @@ fn finish(exit: Exit, output: Vec<u8>, errors: &[u8]) -> CommandResult {
         }
         Exit::Code(0) => Ok(output),
         Exit::Code(code) => {
-            Err(HandlerError::new("exit_code", reason(format!("exit code {code}"))))
+            let hint = match code {
+                127 if in_shell => format!(" (command not found? {NOT_FOUND})"),
+                126 if in_shell => format!(" (command not executable? {NOT_EXECUTABLE})"),
+                _ => String::new(),
+            };
+            Err(HandlerError::new("exit_code", reason(format!("exit code {code}{hint}"))))
         }
         Exit::Signal(signal) => {
             let name = signal.map_or("a signal", |signal| signal.as_str());

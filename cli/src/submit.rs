@@ -17,6 +17,7 @@ use crate::job_line::JobLine;
 use crate::lines::Lines;
 use crate::progress::Submitting;
 use crate::report::counted;
+use crate::watch::tags;
 use crate::{backend, result};
 
 /// The most submissions in one call.
@@ -38,9 +39,16 @@ pub async fn submit(args: SubmitArgs) -> Result<ExitCode, CliError> {
 
 /// Submits the execution of `--kind`.
 async fn submit_one(args: &SubmitArgs, kind: &ExecutionKind) -> Result<ExitCode, CliError> {
-    let usage = |problem: String| CliError::usage(format!("--payload: {problem}"));
-    let job = JobLine::new(kind, args.payload.as_deref(), args.idempotency_key.as_deref());
-    let submission = job.map_err(usage)?.submission(args.lane.as_str(), ExecutionPolicy::default());
+    let retry = args.max_retries.map(|max_retries| json!({"max_retries": max_retries}));
+    let fields = json!({
+        "kind": kind, "idempotency_key": args.idempotency_key, "priority": args.priority,
+        "delay_ms": args.delay, "timeout_ms": args.attempt_timeout, "retry": retry,
+        "tags": tags(&args.tag)?, "requires": args.requires,
+    });
+    // The options have the names of the fields.
+    let usage = |problem: String| CliError::usage(format!("--{problem}"));
+    let job = JobLine::new(&fields, args.payload.as_deref()).map_err(usage)?;
+    let submission = job.submission(args.lane.as_str(), ExecutionPolicy::default());
     let client = backend::client_or_set_up(&args.store, args.timeout).await?;
     client.check(&submission).map_err(|error| CliError::usage(error.to_string()))?;
     let (outcome, _) = Outcome::of(client.submit(submission).await);

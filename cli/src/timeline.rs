@@ -54,9 +54,9 @@ pub fn describe(event: &Event, at: TimestampMs) -> String {
             format!("attempt failed ({category}: {reason}), retry in {wait} ms")
         }
         Event::Released { how: ReleaseOutcome::WaitingChildren } => {
-            "released, waits for its children".to_owned()
+            "given back by its worker, waits for its children".to_owned()
         }
-        Event::Released { .. } => "released, delayed".to_owned(),
+        Event::Released { .. } => "given back by its worker".to_owned(),
         Event::Blocked { kind } => format!("blocked: {kind:?}"),
         Event::Unblocked { kind } => format!("no longer blocked: {kind:?}"),
         Event::DelayOver => "delay over".to_owned(),

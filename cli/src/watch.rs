@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ff_sdk::core::backend::{CompletionFilter, CompletionItem, Completions, CursorError};
-use ff_sdk::{Client, JournalCompletions};
+use ff_sdk::{Client, JournalCompletions, StoreId};
 use serde_json::json;
 
 use crate::args::WatchArgs;
@@ -33,7 +33,7 @@ pub async fn watch(args: WatchArgs) -> Result<ExitCode, CliError> {
     let requests = shutdown::follow()?;
     let mut shutdown = requests.shutdown.clone();
     let (mut store_ticks, mut check_ticks) = (interval(STORE_EVERY), interval(CHECK_EVERY));
-    let mut unanswered = Unanswered(0);
+    let (mut unanswered, mut known) = (Unanswered(0), None);
     // If a partition does not answer, the others are watched without waiting for it.
     while !completions.is_ready() && unanswered.0 == 0 {
         tokio::select! {
@@ -53,6 +53,7 @@ pub async fn watch(args: WatchArgs) -> Result<ExitCode, CliError> {
             warn(&format!("ff: watching namespace {}\n", client.namespace()));
             watching = true;
         }
+        report_replaced(&mut known, &completions);
         let item = tokio::select! {
             biased;
             () = shutdown::requested(&mut shutdown, Shutdown::Drain) => break,
@@ -79,6 +80,16 @@ pub async fn watch(args: WatchArgs) -> Result<ExitCode, CliError> {
     }
     store_cursor(&mut file, &completions)?;
     Ok(exit_code(&requests, args.count.is_some() && !reached(printed)))
+}
+
+/// Warns if the store is no longer the known one. The gaps of its partitions follow.
+fn report_replaced(known: &mut Option<StoreId>, completions: &JournalCompletions) {
+    let Some(store) = completions.store_id() else { return };
+    if let Some(before) = known.replace(store).filter(|before| *before != store) {
+        warn(&format!(
+            "ff: store {before} lost its data, now there is store {store}: watching that one\n"
+        ));
+    }
 }
 
 /// The number of partitions that did not answer at the last check.
@@ -115,7 +126,8 @@ fn cursor_error(error: CursorError) -> CliError {
     CliError::usage(error.to_string())
 }
 
-fn tags(pairs: &[(String, String)]) -> Result<BTreeMap<String, String>, CliError> {
+/// The tags of the options `--tag`, each of which may be repeated with the same value.
+pub fn tags(pairs: &[(String, String)]) -> Result<BTreeMap<String, String>, CliError> {
     let mut tags = BTreeMap::new();
     for (key, value) in pairs {
         if let Some(other) = tags.insert(key.clone(), value.clone())

@@ -1,11 +1,13 @@
 //! `ff bench` with small numbers: every scenario prints its figures, and they are plausible.
 
-use std::process::{Command, Output};
+mod common;
+
+use std::process::Output;
 
 use serde_json::Value;
 
 fn bench(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+    let mut command = common::command();
     command.arg("bench").args(arguments).env_remove("FF_BACKEND");
     command.output().expect("ff runs")
 }
@@ -68,7 +70,7 @@ fn drain_prints_throughput_and_cost() {
 fn a_worker_with_many_slots_drains_everything() {
     let figures = {
         let arguments = ["bench", "--json", "--tasks", "300", "--workers", "1", "--slots", "16"];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+        let mut command = common::command();
         let output = command.args(arguments).env_remove("FF_BACKEND").output().expect("ff runs");
         serde_json::from_slice::<Value>(&output.stdout).expect("one object")
     };

@@ -1,13 +1,15 @@
 //! The commands on a shared store, as far as they need no server: usage errors and bad input. The
 //! messages and help texts are in the snapshots.
 
-use std::process::{Command, Output, Stdio};
+mod common;
+
+use std::process::{Output, Stdio};
 
 /// A valid execution ID.
 const ID: &str = "{fp:1}:00000000-0000-0000-0000-000000000001";
 
 fn ff(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+    let mut command = common::command();
     command.args(arguments).env_remove("FF_BACKEND").stdin(Stdio::null());
     command.env("FF_WAITPOINT_TOKEN", "k1:00");
     command.output().expect("ff runs")
@@ -78,7 +80,7 @@ fn a_store_url_in_a_wrong_place_is_shown_without_its_password() {
 
 #[test]
 fn the_option_backend_takes_precedence_over_the_environment() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+    let mut command = common::command();
     let output = command.args(["list"]).env("FF_BACKEND", "tape:").output().expect("ff runs");
     assert!(errors(&output).contains("invalid store URL `tape:`"), "{}", errors(&output));
     let output = command.args(["--backend", "reel:"]).output().expect("ff runs");
@@ -88,7 +90,7 @@ fn the_option_backend_takes_precedence_over_the_environment() {
 #[test]
 fn the_namespace_is_an_option_or_in_the_environment() {
     let refused = |option: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+        let mut command = common::command();
         command.args(["list", "--backend", "tape:"]).args(option).env("FF_NAMESPACE", "two words");
         errors(&command.output().expect("ff runs")).contains("two words")
     };

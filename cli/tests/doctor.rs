@@ -6,7 +6,7 @@ mod private_server;
 #[path = "common/store.rs"]
 mod store;
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use common::text;
 use store::Store;
 
 fn doctor(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+    let mut command = common::command();
     command.arg("doctor").args(arguments).env_remove("FF_BACKEND");
     command.output().expect("ff runs")
 }

@@ -95,7 +95,7 @@ fn a_command_of_a_run_has_time_to_end() {
     let jobs = directory.path().join("jobs");
     let line = json!({"kind": "shell", "payload": {"command": slow_to_end(&up, &out)}});
     std::fs::write(&jobs, line.to_string()).expect("it can be written");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+    let mut command = common::command();
     command.arg("run").arg(jobs).stdout(Stdio::null()).stderr(Stdio::null());
     let run = command.env_remove("FF_BACKEND").spawn().expect("ff starts");
     up.line();

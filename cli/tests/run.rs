@@ -16,7 +16,7 @@ use common::{Pipe, heed_interrupts, is_gone, signal, text, within};
 
 fn ff(arguments: &[&str]) -> Command {
     heed_interrupts();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+    let mut command = common::command();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     command.args(arguments).current_dir(root).stdin(Stdio::null());
     command
@@ -113,6 +113,37 @@ fn failures_are_reported_with_category_and_reason() {
     assert_eq!(categories, expected.map(Value::from));
     let out = text(&output.stdout);
     assert!(out.contains("1 of 6 completed, 5 failed, 3 retries"), "{out}");
+}
+
+/// The reason of a failure says what to check when a command cannot be executed.
+#[test]
+fn a_command_that_cannot_be_executed_fails_with_a_hint() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("data");
+    std::fs::write(&file, "data").expect("a file");
+    let out = directory.path().join("out");
+    let never = r#""retry": {"max_retries": 0}"#;
+    let line =
+        |payload: String| format!("{{\"kind\": \"shell\", \"payload\": {payload}, {never}}}\n");
+    let path = file.display();
+    let lines = [
+        line(r#"{"command": "nosuchprogram"}"#.to_owned()),
+        line(r#"{"argv": ["nosuchprogram"]}"#.to_owned()),
+        line(format!(r#"{{"command": "{path}"}}"#)),
+        line(format!(r#"{{"argv": ["{path}"]}}"#)),
+    ];
+    run_lines(&lines.concat(), &["--results", out.to_str().expect("a path")]);
+    let results = results(&out);
+    for (result, hint) in results.iter().zip([
+        "exit code 127 (command not found? check its spelling and PATH): ",
+        "nosuchprogram: No such file or directory (os error 2); check its spelling and PATH",
+        "exit code 126 (command not executable? check the file's mode and first line): ",
+        "Permission denied (os error 13); check the file's mode and first line",
+    ]) {
+        let reason = result["failure"]["reason"].as_str().expect("a reason");
+        assert!(reason.contains(hint), "{reason}");
+    }
+    assert_eq!(results.len(), 4);
 }
 
 #[test]

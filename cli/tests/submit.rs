@@ -162,6 +162,64 @@ fn one_execution_is_submitted_without_a_file_and_its_result_is_printed() {
     );
 }
 
+/// The options have the names of the fields of a line, and the same meaning.
+#[test]
+fn the_options_of_one_execution_are_those_of_a_line() {
+    let store = Store::start();
+    let line = json!({"kind": "k", "payload": 7, "lane": "media", "priority": 5, "delay": "1h",
+        "timeout": "5m", "retry": {"max_retries": 2}, "tags": {"team.name": "x"},
+        "requires": ["gpu"], "idempotency_key": "a"});
+    let created = store.submit_one(line);
+    let options = [
+        "--payload=7",
+        "--lane=media",
+        "--priority=5",
+        "--delay=1h",
+        "--attempt-timeout=5m",
+        "--max-retries=2",
+        "--tag=team.name=x",
+        "--requires=gpu",
+        "--idempotency-key=a",
+    ];
+    let submit = |options: &[&str]| {
+        let output = store.run(&[&["submit", "--kind", "k", "--json"], options].concat());
+        (output.status.code(), objects(&text(&output.stdout)).pop(), text(&output.stderr))
+    };
+    let duplicate = json!({"line": 1, "outcome": "duplicate", "execution_id": created});
+    assert_eq!(submit(&options), (Some(0), Some(duplicate), String::new()));
+    // Each of them belongs to the content that the key identifies.
+    for number in 0..options.len() - 1 {
+        let mut others = options.to_vec();
+        let without = others.remove(number);
+        let (_, outcome, _) = submit(&others);
+        assert_eq!(outcome.expect("an object")["outcome"], "refused", "{without}");
+    }
+    for (option, problem) in [
+        ("--priority=9001", "ff: --priority: 9001 is out of range: 0 to 9000"),
+        ("--payload=text", "ff: --payload: this is not JSON"),
+    ] {
+        let (code, _, errors) = submit(&[option]);
+        assert_eq!(code, Some(2));
+        assert!(errors.starts_with(problem), "{errors}");
+    }
+}
+
+#[test]
+fn a_wait_for_an_execution_that_no_worker_claims_says_so() {
+    let store = Store::start();
+    let submit = ["submit", "--kind", "k", "--lane", "media", "--wait"];
+    let mut waiting = store.spawn(&submit);
+    let errors = store::LineReader::stderr(&mut waiting);
+    errors.wait_for(
+        "still waits: no worker has claimed it; to start a worker: ff work --lane media --kind k \
+         --exec COMMAND",
+    );
+    store.out(&["work", "--lane", "media", "--kind", "k", "--exec", "true", "--max", "1"]);
+    let status = common::within(move || waiting.wait().expect("ff ends"));
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(errors.try_line(), None);
+}
+
 #[test]
 fn progress_is_printed_while_the_store_accepts_nothing_and_it_goes_on_afterwards() {
     let store = Store::start();

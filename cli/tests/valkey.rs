@@ -8,7 +8,6 @@ mod store;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
@@ -236,6 +235,8 @@ fn the_first_signal_drains_and_the_second_gives_tasks_back() {
     let status = within(move || worker.wait().expect("ff ends"));
     assert_eq!(status.code(), Some(130));
     assert_ne!(store.state(&second), "active");
+    let history = store.out(&["history", &second]);
+    assert!(history.contains("given back by its worker\n"), "{history}");
 }
 
 #[test]
@@ -382,7 +383,7 @@ fn a_watch_prints_gaps() {
 
 #[test]
 fn a_private_server_is_gone_after_a_run() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+    let mut command = common::command();
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let directory = TempDir::new().expect("a directory");
     command.args(["run", "examples/jobs.jsonl", "--backend", "valkey:", "--json"]);

@@ -369,6 +369,35 @@ async fn a_tail_survives_a_server_that_stops_for_a_while() {
     assert_eq!(within(move || child.wait().expect("ff ends")).code(), Some(0));
 }
 
+/// The server loses its data, and another program sets it up again.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_follow_report_a_replaced_store() {
+    let store = Store::start();
+    let worker = worker(&store).await;
+    let (id, task) = claimed(&store, &worker).await;
+    append(&task, "log", b"one").await;
+    let mut tail = store.spawn(&["tail", &id]);
+    let (lines, of_tail) = (LineReader::stdout(&mut tail), LineReader::stderr(&mut tail));
+    lines.wait_for("one");
+    let mut watch = store.spawn(&["watch"]);
+    let of_watch = LineReader::stderr(&mut watch);
+    of_watch.wait_for("watching namespace ff");
+    let mut work = store.spawn(&["work", "--exec", "true", "--lane", "other"]);
+    let of_work = LineReader::stderr(&mut work);
+    of_work.wait_for("started in namespace ff");
+    assert!(store.query("FLUSHALL").starts_with("+OK"));
+    store.submit_one(json!({"kind": "k"}));
+    for errors in [of_watch, of_tail, of_work] {
+        errors.wait_for("lost its data");
+    }
+    // A watch goes on with the new store.
+    for mut child in [tail, work] {
+        assert_eq!(within(move || child.wait().expect("ff ends")).code(), Some(1));
+    }
+    signal(&watch, Signal::SIGTERM);
+    assert_eq!(within(move || watch.wait().expect("ff ends")).code(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_rotated_and_listed_and_never_printed() {
     let store = Store::start();

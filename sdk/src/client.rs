@@ -252,7 +252,9 @@ impl Client {
     /// Reads the outcome and the result of an execution; `None` if it has not ended.
     async fn result_now(&self, id: &ExecutionId) -> Result<Option<ExecutionResult>, SdkError> {
         let (found, mut values) = self.read(id, &[ValueKind::Result]).await?;
-        let loaded = found.ok_or(EngineError::NotFound { entity: "execution" })?.0;
+        let Some((loaded, _)) = found else {
+            return Err(self.0.connection.not_found().await.into());
+        };
         let Phase::Terminal(terminal) = &loaded.execution.phase else { return Ok(None) };
         let result = match values.pop() {
             Some(Fetched::Value(result)) => Some(result),

@@ -22,6 +22,7 @@ use ff_core::store::codec::Codec;
 use ff_core::store::{
     Cursor, JournalEntry, StreamEntry, StreamId, StreamName, StreamPage, Topic, Wake,
 };
+use ff_core::store_id::StoreId;
 use ff_core::time::{DurationMs, TimestampMs};
 use futures_util::FutureExt;
 use tokio::time::Instant;
@@ -204,6 +205,13 @@ impl JournalCompletions {
         let slow = self.reading.iter().filter(|reading| reading.begun.elapsed() > BACKSTOP);
         let slow = slow.map(|reading| Partition::flow(reading.partition));
         self.away.iter().copied().chain(slow).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The identity of the store whose journals it reads. It changes when the store lost its data,
+    /// and each partition then has a gap. `None` before the store's configuration was read, and
+    /// while the store has none.
+    pub fn store_id(&self) -> Option<StoreId> {
+        (self.store != 0).then(|| StoreId::new(self.store))
     }
 
     /// Returns whether the position in each partition is fixed, so that [`Completions::ready`]

@@ -79,9 +79,9 @@ pub use job::{Job, JobArguments, JobHandler};
 pub use journal::{JournalBackend, JournalCompletions};
 pub use memory::MemoryBackend;
 pub use runtime::{
-    BoxError, FromTask, Handler, HandlerError, HandlerOptions, IntoTaskOutcome, Json, Payload,
-    RawPayload, RuntimeReport, RuntimeReports, SharedState, ShutdownSignal, Signals, State,
-    TaskContext, TaskOutcome, WorkerRuntime, shutdown_signal,
+    BoxError, FromTask, Handler, HandlerError, HandlerOptions, HandlerService, IntoTaskOutcome,
+    Json, Payload, RawPayload, RuntimeReport, RuntimeReports, SharedState, ShutdownSignal, Signals,
+    State, TaskContext, TaskOutcome, WorkerRuntime, shutdown_signal,
 };
 pub use signal::Signal;
 pub use submission::{IntoSubmission, Submission};

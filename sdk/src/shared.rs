@@ -149,17 +149,30 @@ impl Connection {
     /// answer, the store is taken for the known one.
     pub(crate) async fn check_store(&self) -> Result<(), EngineError> {
         if self.begin_check() {
-            let patience = Patience::new(self.context.within(CHECK_PATIENCE), self.entropy());
-            let (backend, clock) = (self.backend.clone(), self.clock.clone());
-            // The context remembers the result, also if it arrives after the grace.
-            let reading = tokio::spawn(async move {
-                if let Err(error) = drive(&*backend, &clock, ReadMeta::new(patience)).await {
-                    tracing::debug!(%error, "cannot read the store's configuration");
-                }
-            });
-            let _ = tokio::time::timeout(CHECK_GRACE, reading).await;
+            self.read_identity().await;
         }
         self.context.store().check()
+    }
+
+    /// Reads the store's configuration, and waits for it at most for [`CHECK_GRACE`].
+    async fn read_identity(&self) {
+        let patience = Patience::new(self.context.within(CHECK_PATIENCE), self.entropy());
+        let (backend, clock) = (self.backend.clone(), self.clock.clone());
+        // The context remembers the result, also if it arrives after the grace.
+        let reading = tokio::spawn(async move {
+            if let Err(error) = drive(&*backend, &clock, ReadMeta::new(patience)).await {
+                tracing::debug!(%error, "cannot read the store's configuration");
+            }
+        });
+        let _ = tokio::time::timeout(CHECK_GRACE, reading).await;
+    }
+
+    /// The error of a call that waits for an execution which the store does not have: the store may
+    /// be lost.
+    pub(crate) async fn not_found(&self) -> EngineError {
+        self.read_identity().await;
+        let lost = self.context.store().check().err();
+        lost.unwrap_or(EngineError::NotFound { entity: "execution" })
     }
 
     /// Whether the caller has to read the configuration now: one of several callers does.

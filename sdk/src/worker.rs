@@ -217,10 +217,20 @@ impl FlowFabricWorker {
     ///
     /// As for [`FlowFabricWorker::claim_next`].
     pub async fn claim_many(&self, count: usize) -> Result<Vec<ClaimedTask>, SdkError> {
+        let is_woken = self.0.is_woken.swap(false, Ordering::AcqRel);
+        self.claim_in(&self.group(), count, is_woken).await
+    }
+
+    /// Claims up to `count` executions in a group of workers, like [`Self::claim_many`].
+    pub(crate) async fn claim_in(
+        &self,
+        group: &ClaimGroup,
+        count: usize,
+        is_woken: bool,
+    ) -> Result<Vec<ClaimedTask>, SdkError> {
         let Ok(mut slots) = self.0.upkeep.take_slots(count) else { return Ok(Vec::new()) };
         let state = &self.0.upkeep.state;
         let claimant = lock(&state.agent).profile().claimant(slots.count());
-        let (group, is_woken) = (self.group(), self.0.is_woken.swap(false, Ordering::AcqRel));
         let mut work = group.claim(claimant, is_woken).await?;
         {
             let mut agent = lock(&state.agent);
@@ -242,8 +252,15 @@ impl FlowFabricWorker {
     }
 
     fn new_group(&self) -> Arc<ClaimGroup> {
+        let kinds = lock(&self.0.upkeep.state.agent).profile().kinds.clone();
+        self.group_of(kinds)
+    }
+
+    /// The workers that claim only these kinds, which are some of those that this one serves.
+    pub(crate) fn group_of(&self, kinds: Kinds) -> Arc<ClaimGroup> {
         let look_every = DurationMs::from(self.0.config.claim_poll_interval);
-        let profile = lock(&self.0.upkeep.state.agent).profile().clone();
+        let mut profile = lock(&self.0.upkeep.state.agent).profile().clone();
+        profile.kinds = kinds;
         self.0.process.group(&profile, look_every)
     }
 

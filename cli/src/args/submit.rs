@@ -7,8 +7,9 @@ use clap::Args;
 use ff_sdk::LaneId;
 use ff_sdk::core::id::ExecutionKind;
 
-use super::duration::duration;
+use super::duration::{duration, milliseconds};
 use super::store::StoreArgs;
+use super::watch::tag;
 
 /// The arguments of `ff submit`.
 #[derive(Debug, Args)]
@@ -30,6 +31,24 @@ pub struct SubmitArgs {
     /// The idempotency key of --kind: with the same key and content the command can be repeated.
     #[arg(long, value_name = "KEY", requires = "kind")]
     pub idempotency_key: Option<String>,
+    /// The priority of --kind, 0 to 9000.
+    #[arg(long, value_name = "N", requires = "kind", allow_negative_numbers = true)]
+    pub priority: Option<i64>,
+    /// How long the execution of --kind waits before its first attempt.
+    #[arg(long, value_name = "TIME", requires = "kind", value_parser = milliseconds)]
+    pub delay: Option<u64>,
+    /// The time limit of an attempt of --kind: the field timeout of a line.
+    #[arg(long, value_name = "TIME", requires = "kind", value_parser = milliseconds)]
+    pub attempt_timeout: Option<u64>,
+    /// How many attempts of --kind that fail are retried.
+    #[arg(long, alias = "retries", value_name = "N", requires = "kind")]
+    pub max_retries: Option<u32>,
+    /// A tag of --kind. Repeat --tag for several tags.
+    #[arg(long, value_name = "KEY=VALUE", requires = "kind", value_parser = tag)]
+    pub tag: Vec<(String, String)>,
+    /// A capability that a worker needs for --kind. Repeat --requires for several.
+    #[arg(long, value_name = "TOKEN", requires = "kind")]
+    pub requires: Vec<String>,
     /// Wait until the execution of --kind ends, and print its result as ff result does.
     #[arg(long, requires = "kind")]
     pub wait: bool,

@@ -4,7 +4,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::sync::{Arc, Once, mpsc};
 use std::time::Duration;
 
@@ -23,6 +23,13 @@ pub fn within<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || sender.send(wait()));
     receiver.recv_timeout(DEADLINE).expect("it returns before the deadline")
+}
+
+/// The command `ff`, without the config file and the profile of the user.
+pub fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+    command.env("FF_CONFIG", "/dev/null").env_remove("FF_PROFILE");
+    command
 }
 
 pub fn text(bytes: &[u8]) -> String {

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::common::{DEADLINE, heed_interrupts, text, within};
+use crate::common::{DEADLINE, command, heed_interrupts, text, within};
 use crate::private_server::PrivateServer;
 
 /// The ID of an execution that does not exist.
@@ -26,7 +26,7 @@ impl Store {
 
     pub fn ff(&self, arguments: &[&str]) -> Command {
         heed_interrupts();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
+        let mut command = command();
         command.args(arguments).env("FF_BACKEND", self.0.url()).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env_remove("FF_WAITPOINT_TOKEN").env_remove("FF_LOG").env_remove("RUST_LOG");

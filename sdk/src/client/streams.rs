@@ -280,7 +280,13 @@ impl Tail {
             self.last_news = Instant::now();
         }
         let (client, only) = (&self.client, self.only.clone());
-        let page = client.page(&self.id, self.attempt, self.next, PAGE, only).await?;
+        let page = client.page(&self.id, self.attempt, self.next, PAGE, only).await;
+        let page = match page {
+            Err(SdkError::Engine(EngineError::NotFound { .. })) => {
+                return Err(client.0.connection.not_found().await.into());
+            }
+            page => page?,
+        };
         if page.gap {
             self.items.push_back((TailItem::Gap, page.begins()));
         }

@@ -1,11 +1,13 @@
 //! The finishing call for each end of a handler.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
 
 use ff_core::error::{EngineError, Rejection};
 use ff_core::execution::{
     DEFAULT_PAYLOAD_LIMIT, FailOutcome, ResumedBy, Resumption, SuspendOutcome,
 };
+use ff_core::time::TimestampMs;
 
 use crate::error::SdkError;
 use crate::lease_end::LeaseEnd;
@@ -84,6 +86,15 @@ pub(super) async fn finish(
     None
 }
 
+/// The last millisecond of the year 9999, the latest time that can be formatted.
+const MAX_TIME_MS: u64 = 253_402_300_799_999;
+
+/// A time of the store's clock as text, in UTC.
+fn rfc3339(at: TimestampMs) -> impl std::fmt::Display {
+    let at = UNIX_EPOCH + Duration::from_millis(at.get().min(MAX_TIME_MS));
+    humantime::format_rfc3339_millis(at)
+}
+
 /// Counts a lease that ended before its task did.
 fn count(report: &Counters, end: &LeaseEnd) {
     let counter = match end {
@@ -131,8 +142,8 @@ async fn fail<'r>(
     let (execution, kind) = (task.execution_id(), task.execution_kind());
     Ok(match outcome {
         FailOutcome::RetryScheduled { delay_until } => {
-            let at = delay_until.get();
-            tracing::info!(%execution, %kind, category, reason, at, "attempt failed; retrying");
+            let at = rfc3339(delay_until);
+            tracing::info!(%execution, %kind, category, reason, %at, "attempt failed; retrying");
             &report.retried
         }
         FailOutcome::TerminalFailed => {

@@ -75,6 +75,7 @@ handler!(A1, A2, A3, A4);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HandlerOptions {
     pub(super) timeout: Option<Duration>,
+    pub(super) concurrency: Option<usize>,
 }
 
 impl HandlerOptions {
@@ -88,6 +89,19 @@ impl HandlerOptions {
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Limits how many tasks of the kind this runtime runs at the same time, at least 1. It claims
+    /// no more of them, so that the others stay available to other workers and take no slot.
+    /// Default: the slots of the worker.
+    ///
+    /// The runtime claims the kind separately: priorities and ages are compared among its tasks,
+    /// and those of the kinds without a limit among themselves. An idle kind with a limit costs the
+    /// store as many calls as an idle worker.
+    #[must_use]
+    pub const fn concurrency(mut self, limit: usize) -> Self {
+        self.concurrency = Some(if limit == 0 { 1 } else { limit });
         self
     }
 }

@@ -4,10 +4,12 @@ mod extract;
 mod failure;
 mod finish;
 mod handler;
+mod layer;
 mod outcome;
 mod report;
 mod run;
 mod signal;
+mod source;
 mod testing;
 mod unwind;
 
@@ -15,6 +17,7 @@ pub use extract::{FromTask, Payload, RawPayload, SharedState, Signals, State, Ta
 pub use failure::{BoxError, HandlerError};
 pub(crate) use handler::AnyHandler;
 pub use handler::{Handler, HandlerOptions};
+pub use layer::HandlerService;
 pub use outcome::{IntoTaskOutcome, Json, TaskOutcome};
 pub use report::{RuntimeReport, RuntimeReports};
 pub use run::WorkerRuntime;

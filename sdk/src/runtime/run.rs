@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ff_core::id::ExecutionKind;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tower::{Layer, Service};
 use tracing::Instrument;
 
 use crate::config::DEFAULT_LANE;
@@ -18,11 +20,13 @@ use crate::task::ClaimedTask;
 use crate::worker::FlowFabricWorker;
 
 use super::extract::{FromTask, SharedState, TaskContext};
-use super::failure::HandlerError;
+use super::failure::{BoxError, HandlerError};
 use super::finish::{Ended, finish, panicked};
 use super::handler::{AnyHandler, Handler, HandlerOptions, Registered};
+use super::layer::{HandlerService, Layers};
 use super::outcome::{IntoTaskOutcome, TaskOutcome};
 use super::report::{Counters, Running, RuntimeReports};
+use super::source::{Source, all_end};
 use super::unwind::{CatchUnwind, catch};
 
 /// Runs `async` handlers by kind, as many at the same time as the worker has slots (`docs/spec.md`,
@@ -60,6 +64,7 @@ pub struct WorkerRuntime {
     /// The lanes to which the jobs among the kinds are submitted.
     lanes: BTreeMap<String, String>,
     states: SharedState,
+    layers: Layers,
     shutdown_deadline: Duration,
     report: Arc<Counters>,
     /// Notified when no handler runs and there is no work.
@@ -93,6 +98,7 @@ impl WorkerRuntime {
             handlers: BTreeMap::new(),
             lanes: BTreeMap::new(),
             states: SharedState::default(),
+            layers: Layers::default(),
             shutdown_deadline: SHUTDOWN_DEADLINE,
             report: Arc::default(),
             idle: Arc::default(),
@@ -109,11 +115,8 @@ impl WorkerRuntime {
         self.handle_with(kind, handler, HandlerOptions::default())
     }
 
-    /// Registers the handler of a kind with options, such as a timeout.
-    ///
-    /// There is no limit per kind on the handlers that run at the same time: a claim takes work of
-    /// all kinds. To limit a kind, give it a separate worker and runtime; workers of a process on
-    /// the same backend share its connection.
+    /// Registers the handler of a kind with options: a timeout, or a limit on the tasks of the kind
+    /// that run at the same time.
     #[must_use]
     pub fn handle_with<H, Args>(
         mut self,
@@ -168,6 +171,34 @@ impl WorkerRuntime {
         self
     }
 
+    /// Wraps all handlers, also those that are registered later, with a layer of tower, such as a
+    /// timeout or one of your own. A later layer is outside of an earlier one.
+    ///
+    /// A layer sees each call of a handler: the [`TaskContext`], and the [`TaskOutcome`] or the
+    /// error, which is the failure of the attempt; a [`HandlerError`] in it decides the category.
+    /// The task keeps its slot and its lease while a layer lets it wait, as a concurrency limit
+    /// does. [`HandlerOptions::timeout`] includes the time in layers.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower::timeout::TimeoutLayer;
+    ///
+    /// # let _ = |runtime: ff_sdk::WorkerRuntime| {
+    /// runtime.handle("mail", || async {}).layer(TimeoutLayer::new(Duration::from_secs(30)))
+    /// # };
+    /// ```
+    #[must_use]
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<HandlerService> + Send + Sync + 'static,
+        L::Service: Service<TaskContext, Response = TaskOutcome> + Clone + Send + Sync + 'static,
+        <L::Service as Service<TaskContext>>::Error: Into<BoxError>,
+        <L::Service as Service<TaskContext>>::Future: Send + 'static,
+    {
+        self.layers.push(layer);
+        self
+    }
+
     /// Sets how long a graceful shutdown may take. Default: 10 s.
     ///
     /// It waits for running handlers, but not during the last fifth of this time, at most 2 s. Then
@@ -208,7 +239,7 @@ impl WorkerRuntime {
     /// Not cancel safe: running handlers are dropped, and their leases expire.
     pub async fn run_until<T>(self, shutdown: impl Future<Output = T>) -> Result<T, SdkError> {
         self.check_lanes()?;
-        let Self { worker, handlers, states, shutdown_deadline, report, idle, .. } = self;
+        let Self { worker, handlers, layers, states, shutdown_deadline, report, idle, .. } = self;
         for (kind, registered) in &handlers {
             if let Some(state) = registered.handler.missing_state(&states) {
                 return Err(SdkError::MissingState { kind: kind.clone(), state });
@@ -216,16 +247,21 @@ impl WorkerRuntime {
         }
         // A name that is not a kind is never submitted.
         worker.serve_only(handlers.keys().filter_map(|name| ExecutionKind::try_new(name).ok()));
-        let (drain, draining) = watch::channel(false);
+        let drain = watch::Sender::new(false);
         let (stop, stopped) = watch::channel(false);
         let states = Arc::new(states);
-        let shared = Arc::new(Shared { handlers, states, report, idle, draining, stopped });
-        let mut running = JoinSet::new();
+        let handlers = Arc::new(handlers);
+        let layered = layers.around(&handlers);
+        let mut sources = Source::all(&worker, &handlers);
+        let idle = Idle { all: sources.len(), count: AtomicUsize::new(0), notify: idle };
+        let freed = Notify::new();
+        let shared =
+            Arc::new(Shared { handlers, layered, states, report, idle, freed, drain, stopped });
         let releasing = (shutdown_deadline / RELEASE_SHARE).min(MAX_RELEASE);
         let handling = shutdown_deadline.saturating_sub(releasing);
         let left;
         let value = {
-            let claiming = claim_and_run(&worker, &shared, &mut running);
+            let claiming = claim_from_all(&shared, &mut sources);
             tokio::pin!(shutdown, claiming);
             let value = tokio::select! {
                 biased;
@@ -235,7 +271,7 @@ impl WorkerRuntime {
                     None => unreachable!("claiming ends without an error only after the drain"),
                 },
             };
-            drain.send_replace(true);
+            shared.drain.send_replace(true);
             let began = Instant::now();
             if let Ok(Some(error)) = tokio::time::timeout(handling, claiming).await {
                 tracing::warn!(%error, "the last claim failed");
@@ -243,11 +279,11 @@ impl WorkerRuntime {
             left = handling.saturating_sub(began.elapsed());
             value
         };
-        if !all_end(&mut running, left).await {
+        if !all_end(&mut sources, left).await {
             // The remaining tasks release their leases themselves.
             stop.send_replace(true);
-            if !all_end(&mut running, releasing).await {
-                let tasks = running.len();
+            if !all_end(&mut sources, releasing).await {
+                let tasks: usize = sources.iter().map(|source| source.running.len()).sum();
                 tracing::warn!(tasks, "the store did not answer in time; these leases expire");
                 shared.report.lost.fetch_add(tasks as u64, Ordering::Relaxed);
             }
@@ -256,38 +292,86 @@ impl WorkerRuntime {
     }
 }
 
-/// Waits until all tasks have ended. Returns `false` if they need longer than this time.
-async fn all_end(running: &mut JoinSet<()>, within: Duration) -> bool {
-    let ended = async { while running.join_next().await.is_some() {} };
-    tokio::time::timeout(within, ended).await.is_ok()
-}
-
 struct Shared {
-    handlers: BTreeMap<String, Registered>,
+    handlers: Arc<BTreeMap<String, Registered>>,
+    /// The handlers with layers around them, if there are any.
+    layered: Option<HandlerService>,
     states: Arc<SharedState>,
     report: Arc<Counters>,
-    idle: Arc<Notify>,
+    idle: Idle,
+    /// Notified when slots of the worker become free.
+    freed: Notify,
     /// Whether claiming has to stop.
-    draining: watch::Receiver<bool>,
+    drain: watch::Sender<bool>,
     /// Whether running handlers have to be dropped and their leases released.
     stopped: watch::Receiver<bool>,
 }
 
-/// Claims as many executions as there are free slots, and runs each in its own task. Returns an
-/// error that is not retryable, when the running tasks have ended, or `None` after the drain began;
-/// the executions of a claim in progress are then released.
-async fn claim_and_run(
-    worker: &FlowFabricWorker,
-    shared: &Arc<Shared>,
-    running: &mut JoinSet<()>,
-) -> Option<SdkError> {
-    let mut draining = shared.draining.clone();
+/// The sources that have no task and found no work.
+struct Idle {
+    all: usize,
+    count: AtomicUsize,
+    /// Notified when all sources are idle.
+    notify: Arc<Notify>,
+}
+
+impl Idle {
+    /// Counts a source until the guard is dropped.
+    fn enter(&self) -> IdleGuard<'_> {
+        if self.count.fetch_add(1, Ordering::AcqRel) + 1 == self.all {
+            self.notify.notify_one();
+        }
+        IdleGuard(self)
+    }
+}
+
+struct IdleGuard<'i>(&'i Idle);
+
+impl Drop for IdleGuard<'_> {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Claims from all sources until the drain begins, or until claiming from one of them fails with an
+/// error that is not retryable; it returns that error when all running tasks have ended.
+async fn claim_from_all(shared: &Arc<Shared>, sources: &mut [Source]) -> Option<SdkError> {
+    let mut error = None;
+    {
+        // The one that waits the longest for a free slot is polled first.
+        let mut all: FuturesUnordered<_> =
+            sources.iter_mut().map(|source| claim_and_run(shared, source)).collect();
+        while let Some(ended) = all.next().await {
+            if let Some(failed) = ended {
+                error.get_or_insert(failed);
+                shared.drain.send_replace(true);
+            }
+        }
+    }
+    if error.is_some() {
+        all_end(sources, Duration::MAX).await;
+    }
+    error
+}
+
+/// Claims as many executions as there are free slots and the source allows, and runs each in its
+/// own task. Returns an error that is not retryable, when the running tasks have ended, or `None`
+/// after the drain began; the executions of a claim in progress are then released.
+async fn claim_and_run(shared: &Arc<Shared>, source: &mut Source) -> Option<SdkError> {
+    let mut draining = shared.drain.subscribe();
     loop {
         // First the handlers that are ready to run: some of them may end now.
         tokio::task::yield_now().await;
-        while running.try_join_next().is_some() {}
-        let free = worker.free_slots();
-        let claimed = if free == 0 { None } else { Some(worker.claim_many(free).await) };
+        while source.running.try_join_next().is_some() {}
+        let freed = shared.freed.notified();
+        tokio::pin!(freed);
+        freed.as_mut().enable();
+        let room = source.room();
+        let claimed = if room == 0 { None } else { Some(source.claim(room).await) };
+        if claimed.as_ref().is_some_and(|claimed| claimed.as_ref().map_or(0, Vec::len) < room) {
+            // The claim had taken these slots.
+            shared.freed.notify_waiters();
+        }
         if *draining.borrow() {
             for task in claimed.into_iter().flatten().flatten() {
                 finish(&shared.report, &task, Ended::Stopped).await;
@@ -297,29 +381,33 @@ async fn claim_and_run(
         let pause = async {
             match claimed {
                 Some(Ok(tasks)) if tasks.is_empty() => {
-                    if running.is_empty() {
-                        shared.idle.notify_one();
-                    }
-                    worker.wait_for_work().await;
+                    let _idle = source.running.is_empty().then(|| shared.idle.enter());
+                    source.wait_for_work().await;
                 }
                 Some(Ok(tasks)) => {
                     for task in tasks {
-                        let span = span_of(&task);
-                        running.spawn(run_task(shared.clone(), task).instrument(span));
+                        let (span, shared) = (span_of(&task), shared.clone());
+                        source.running.spawn(async move {
+                            run_task(&shared, task).instrument(span).await;
+                            shared.freed.notify_waiters();
+                        });
                     }
                 }
                 // Other users of this worker may hold its slots.
-                None if running.is_empty() => tokio::time::sleep(PAUSE).await,
-                None => drop(tokio::time::timeout(PAUSE, running.join_next()).await),
+                None => tokio::select! {
+                    Some(_) = source.running.join_next() => {}
+                    () = freed => {}
+                    () = tokio::time::sleep(PAUSE) => {}
+                },
                 Some(Err(error)) if error.is_retryable() => {
                     // The backend reports a store that does not answer.
                     tracing::debug!(%error, "cannot claim executions; trying again");
                     tokio::time::sleep(PAUSE).await;
                 }
                 Some(Err(error)) => {
-                    let running_tasks = running.len();
+                    let running_tasks = source.running.len();
                     tracing::error!(%error, running_tasks, "claiming stopped; waiting for tasks");
-                    while running.join_next().await.is_some() {}
+                    while source.running.join_next().await.is_some() {}
                     return Some(error);
                 }
             }
@@ -347,7 +435,7 @@ fn span_of(task: &ClaimedTask) -> tracing::Span {
     )
 }
 
-async fn run_task(shared: Arc<Shared>, task: ClaimedTask) {
+async fn run_task(shared: &Shared, task: ClaimedTask) {
     let task = Arc::new(task);
     let mut resumption = task.resumption().cloned();
     loop {
@@ -359,7 +447,7 @@ async fn run_task(shared: Arc<Shared>, task: ClaimedTask) {
             Ok(signals) => {
                 let (task, states) = (task.clone(), shared.states.clone());
                 let (resumption, signals) = (resumption.map(Arc::new), signals.into());
-                run_handler(&shared, TaskContext { task, states, resumption, signals }).await
+                run_handler(shared, TaskContext { task, states, resumption, signals }).await
             }
             // The next worker reads them again.
             Err(error) => {
@@ -384,7 +472,11 @@ async fn run_handler(shared: &Shared, context: TaskContext) -> Ended {
     };
     let mut stopped = shared.stopped.clone();
     let timeout = registered.options.timeout;
-    let work = match catch(|| registered.handler.call(&context)) {
+    let call = || match &shared.layered {
+        Some(layered) => Box::pin(layered.clone().run(context.clone())),
+        None => registered.handler.call(&context),
+    };
+    let work = match catch(call) {
         Ok(work) => work,
         Err(message) => return Ended::Returned(panicked(&message)),
     };

@@ -73,7 +73,12 @@ async fn a_permanent_failure_is_logged_with_its_cause() {
         id
     };
     let id = runtime.run_until(work).await.unwrap();
-    assert!(logs.only("attempt failed; retrying").contains("INFO"));
+    let retried = logs.only("attempt failed; retrying");
+    assert!(retried.contains("INFO"), "{retried}");
+    // The time of the retry is one that a person can read.
+    let at = retried.split(" at=").nth(1).and_then(|rest| rest.split(' ').next());
+    let at = at.expect("the line has the time");
+    assert!(at.contains('T') && at.ends_with('Z'), "{at}");
     let failed = logs.only("execution failed permanently");
     for part in ["WARN", &id.to_string(), "kind=pay", "card_declined", "no money"] {
         assert!(failed.contains(part), "{part} in {failed}");

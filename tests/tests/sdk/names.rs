@@ -14,14 +14,17 @@ use ff_tests::kit::{claim, submit, work};
 /// Types of core that only implementors of a backend, a clock or a store need.
 const OF_CORE: [&str; 4] = ["HostTime", "MemoryStore", "Operation", "StoreMeta"];
 
-const OF_STD: [&str; 26] = [
+/// Of the standard library, serde, futures and tower.
+const OF_STD: [&str; 31] = [
     "Arc",
     "Args",
     "AsRef",
     "BTreeMap",
+    "Clone",
     "ControlFlow",
     "DeserializeOwned",
     "Duration",
+    "Error",
     "Fn",
     "FnMut",
     "FnOnce",
@@ -29,13 +32,16 @@ const OF_STD: [&str; 26] = [
     "Into",
     "IntoIterator",
     "Item",
+    "Layer",
     "None",
     "Option",
     "Output",
+    "Response",
     "Result",
     "Self",
     "Send",
     "Serialize",
+    "Service",
     "Some",
     "Stream",
     "String",
