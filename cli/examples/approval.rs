@@ -97,7 +97,7 @@ async fn approved(
     let last = approve(client, &mail, "bob").await?;
     assert!(matches!(first, SignalOutcome::Accepted { .. }), "one approval is not enough");
     assert!(matches!(again, SignalOutcome::Duplicate { .. }), "the same click counts once");
-    assert!(matches!(last, SignalOutcome::TriggeredResume | SignalOutcome::Accepted { .. }));
+    assert!(matches!(last, SignalOutcome::TriggeredResume { .. } | SignalOutcome::Accepted { .. }));
     assert_eq!(client.result(&id).await?.bytes(), Some(&b"alice,bob"[..]));
     Ok(())
 }
