@@ -89,7 +89,7 @@ pub use suspension::Suspension;
 pub use task::{ClaimedTask, LeaseWatch, SuspendOutcome};
 pub use worker::FlowFabricWorker;
 
-#[cfg(feature = "valkey-default")]
+#[cfg(feature = "valkey")]
 pub use ff_io_valkey::{ConnectError, ValkeyBackend, redacted_url};
 
 pub use ff_core as core;

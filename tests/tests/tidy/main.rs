@@ -5,6 +5,7 @@
 mod functions;
 mod imports;
 mod layers;
+mod packages;
 mod source;
 mod words;
 
