@@ -1,7 +1,8 @@
 //! Snapshots of the text that `ff` prints for people: every help text, and representative output.
 //!
 //! A test fails if the text differs from its file in `tests/snapshots`. If the change is intended,
-//! run `INSTA_UPDATE=always cargo test -p ff-cli --test snapshots` and review the difference.
+//! run `INSTA_UPDATE=always cargo test -p flowfabric-cli --test snapshots` and review the
+//! difference.
 
 mod common;
 #[path = "../src/private_server.rs"]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::backend::EngineBackend;
-#[cfg(feature = "valkey-default")]
+#[cfg(feature = "valkey")]
 use ff_io_valkey::{Target, ValkeyBackend};
 
 use crate::error::SdkError;
@@ -80,7 +80,7 @@ type OnFailure = Box<dyn FnMut(&SdkError) + Send>;
 
 enum Store {
     Memory,
-    #[cfg(feature = "valkey-default")]
+    #[cfg(feature = "valkey")]
     Server(Box<Target>),
 }
 
@@ -96,7 +96,7 @@ impl StoreOptions {
     ///
     /// - [`SdkError::Connect`] when the URL is invalid.
     /// - [`SdkError::Config`] for any URL but `memory:` when this crate was built without its
-    ///   feature `valkey-default`.
+    ///   feature `valkey`.
     pub fn parse(url: &str) -> Result<Self, SdkError> {
         let (store, open_timeout) = match url {
             "memory:" => (Store::Memory, Duration::ZERO),
@@ -109,7 +109,7 @@ impl StoreOptions {
     /// of the server's default user. A store in memory has none. The credentials for sentinels are
     /// options of the URL.
     #[must_use]
-    #[cfg(feature = "valkey-default")]
+    #[cfg(feature = "valkey")]
     pub fn credentials(mut self, user: Option<&str>, password: &str) -> Self {
         if let Store::Server(target) = self.store {
             self.store = Store::Server(Box::new(target.with_credentials(user, password)));
@@ -191,7 +191,7 @@ impl Store {
     async fn open(&self) -> Result<Arc<dyn EngineBackend>, SdkError> {
         match self {
             Self::Memory => Ok(Arc::new(MemoryBackend::new())),
-            #[cfg(feature = "valkey-default")]
+            #[cfg(feature = "valkey")]
             Self::Server(target) => Ok(Arc::new(ValkeyBackend::open(*target.clone()).await?)),
         }
     }
@@ -202,7 +202,7 @@ impl std::fmt::Debug for StoreOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let store = match &self.store {
             Store::Memory => "memory:",
-            #[cfg(feature = "valkey-default")]
+            #[cfg(feature = "valkey")]
             Store::Server(target) => target.url(),
         };
         let mut shown = f.debug_struct("StoreOptions");
@@ -211,20 +211,20 @@ impl std::fmt::Debug for StoreOptions {
     }
 }
 
-#[cfg(feature = "valkey-default")]
+#[cfg(feature = "valkey")]
 fn server(url: &str) -> Result<(Store, Duration), SdkError> {
     let target = Target::parse(url)?;
     let open_timeout = target.open_timeout();
     Ok((Store::Server(Box::new(target)), open_timeout))
 }
 
-#[cfg(not(feature = "valkey-default"))]
+#[cfg(not(feature = "valkey"))]
 fn server(url: &str) -> Result<(Store, Duration), SdkError> {
     // Without the rest, which may hold a password; a URL without a scheme, too.
     let scheme = url.split_once("://").map_or("this URL", |(scheme, _)| scheme);
     let message = format!(
         "`{scheme}` is not supported: this program was built without the feature \
-         `valkey-default`, so that only memory: can be opened"
+         `valkey`, so that only memory: can be opened"
     );
     Err(SdkError::config("open", "address", message))
 }

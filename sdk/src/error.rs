@@ -61,7 +61,7 @@ pub enum SdkError {
     },
     /// A store cannot be used: its URL is invalid, it cannot be reached, or its configuration could
     /// lose acknowledged work.
-    #[cfg(feature = "valkey-default")]
+    #[cfg(feature = "valkey")]
     #[error(transparent)]
     Connect(#[from] ff_io_valkey::ConnectError),
     /// The backend could not report on itself.
@@ -108,7 +108,7 @@ impl SdkError {
             | Self::ExecutionFailed { .. }
             | Self::MissingState { .. }
             | Self::Decode { .. } => false,
-            #[cfg(feature = "valkey-default")]
+            #[cfg(feature = "valkey")]
             Self::Connect(error) => error.is_retryable(),
             Self::WorkerAtCapacity { .. } | Self::Backend { .. } => true,
             Self::Engine(EngineError::Transport { message, .. }) => !is_access_refused(message),
@@ -119,9 +119,9 @@ impl SdkError {
 
 /// Returns whether a call was refused because of the program's credentials, rights or certificate.
 pub(crate) fn is_access_refused(refused: &str) -> bool {
-    #[cfg(feature = "valkey-default")]
+    #[cfg(feature = "valkey")]
     return ff_io_valkey::is_access_refused(refused);
-    #[cfg(not(feature = "valkey-default"))]
+    #[cfg(not(feature = "valkey"))]
     {
         let _ = refused;
         false

@@ -89,45 +89,99 @@ pub use suspension::Suspension;
 pub use task::{ClaimedTask, LeaseWatch, SuspendOutcome};
 pub use worker::FlowFabricWorker;
 
-#[cfg(feature = "valkey-default")]
+#[cfg(feature = "valkey")]
 pub use ff_io_valkey::{ConnectError, ValkeyBackend, redacted_url};
 
+/// All of `ff-core`, for the other crates of this workspace. Its names change without notice.
+#[doc(hidden)]
 pub use ff_core as core;
 pub use ff_core::agent::WorkerGrant;
 pub use ff_core::backend::{
-    BackendReport, CompletionBackend, CompletionCursor, CompletionFilter, CompletionItem,
-    Completions, CursorError, EngineBackend, Finding, FindingLevel,
+    BackendReport, BoxFuture, CompletionBackend, CompletionCursor, CompletionFilter,
+    CompletionItem, CompletionPosition, Completions, CursorError, EngineBackend, Finding,
+    FindingLevel,
 };
-pub use ff_core::capability::Capabilities;
+pub use ff_core::capability::{Capabilities, CapabilityError};
 pub use ff_core::condition::{
-    Condition, CountKind, ResumePolicy, SignalMatcher, SuspensionReason, TimeoutBehaviour,
+    Condition, ConditionPart, CountKind, ResumePolicy, SignalMatcher, SuspensionReason,
+    TimeoutBehaviour,
 };
-pub use ff_core::error::{Applied, EngineError, ErrorClass, Rejection, RejectionKind};
+pub use ff_core::error::{
+    Applied, Bug, EngineError, EngineVariant, ErrorClass, ErrorRow, Missing, Rejection,
+    RejectionKind,
+};
 pub use ff_core::execution::{
-    AnyOutcome, AttemptKind, AttemptSummary, CloseReason, Command, CreateOutcome, Event,
-    ExecutionSnapshot, FailOutcome, Frame, IssuedWaitpoint, Outcome, Replayed, Resumed, ResumedBy,
-    Resumption, Revoked, SignalEffect, SignalOutcome, ValueKind, WorkFailure,
+    AnyOutcome, Attempt, AttemptEnd, AttemptKind, AttemptSummary, BlockKind, ClaimKind,
+    CloseReason, Command, Counted, Counts, CreateOutcome, Event, EventKind, ExecutionSnapshot,
+    FailOutcome, Frame, IssuedWaitpoint, LeaseSnapshot, Outcome, Progress, ReleaseOutcome,
+    Replayed, Resumed, ResumedBy, Resumes, Resumption, Revoked, SignalEffect, SignalOutcome,
+    SuspensionSnapshot, Tally, Timeout, ValueKind, WaitpointSnapshot, WaitpointState, WorkFailure,
 };
 pub use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 pub use ff_core::id::{
-    AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, FlowId, FrameType,
-    GrantId, LaneId, LeaseEpoch, LeaseId, Namespace, SignalId, SignalName, SignalSource,
-    SuspensionId, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
+    AttemptId, AttemptIndex, ExecutionId, ExecutionIdError, ExecutionKind, FailureCategory, FlowId,
+    FrameType, GrantId, LaneId, LeaseEpoch, LeaseId, Namespace, SignalId, SignalName, SignalSource,
+    SuspensionId, TextIdError, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
 };
 pub use ff_core::kinds::Kinds;
 pub use ff_core::op::{
-    FramePage, ListFilter, ListPage, ListPosition, ReceivedSignal, StoredFrame, Suspect,
+    Fault, FramePage, ListFilter, ListPage, ListPosition, ReceivedSignal, StoredFrame, Suspect,
 };
-pub use ff_core::partition::{Partition, PartitionConfig, PartitionKey, PartitionKeyParseError};
+pub use ff_core::partition::{
+    Partition, PartitionConfig, PartitionConfigError, PartitionFamily, PartitionKey,
+    PartitionKeyParseError,
+};
 pub use ff_core::policy::{
-    Backoff, ExecutionPolicy, Priority, ReclaimMode, RetryPolicy, TimeoutPolicy,
+    Backoff, ExecutionPolicy, PolicyError, Priority, ReclaimMode, RetryPolicy, TimeoutPolicy,
 };
-pub use ff_core::state::{PublicState, TerminalOutcome};
-pub use ff_core::store::{Bytes, Cursor};
+pub use ff_core::state::{
+    AttemptState, BlockingReason, EligibilityState, LifecyclePhase, OwnershipState, PublicState,
+    StateVector, TerminalOutcome, UnknownState,
+};
+pub use ff_core::store::{Bytes, Cursor, InvalidCursor};
 pub use ff_core::store_id::StoreId;
-pub use ff_core::tags::Tags;
-pub use ff_core::time::{DurationMs, TimestampMs};
-pub use ff_core::token::{Rotation, SecretInfo, WaitpointToken};
+pub use ff_core::tags::{TagError, Tags};
+pub use ff_core::time::{DurationMs, HostTime, TimestampMs};
+pub use ff_core::token::{Fingerprint, Kid, Rotation, SecretInfo, WaitpointToken};
+
+/// The commands that [`Client::execute`](crate::Client::execute) takes, and their outcomes.
+pub mod command {
+    pub use ff_core::condition::{SuspensionTimeout, TimeoutAt};
+    pub use ff_core::execution::{
+        Admit, Admitted, AnyCommand, AppendFrame, Appended, BindWaitpoint, Block, BlockOutcome,
+        Cancel, CancelledBy, ChangePriority, Claim, Claimed, Complete, ContentDigest, Create,
+        CreatePendingWaitpoint, DelayExecution, DeliverSignal, DueKind, DueOutcome, Fail, Fence,
+        FenceParts, ForgetSignals, Forgotten, GrantAudit, Granted, IssueClaimGrant,
+        IssueReclaimGrant, MoveToWaitingChildren, Offer, Offered, OnDue, OperatorCall,
+        ReclaimGranted, Renew, Renewed, Replay, Resume, RevokeLease, Start, Suspend,
+        SuspendOutcome, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress, WireClaim,
+        WireCreate, WireGrantRequest,
+    };
+    pub use ff_core::id::{Nonce, RequestId};
+}
+
+/// The types for programs that write a backend, or send the operations of `ff-core` to one.
+pub mod backend {
+    pub use ff_core::backend::WakeUps;
+    pub use ff_core::entropy::Entropy;
+    pub use ff_core::execution::Purpose;
+    pub use ff_core::op::{Event, Operation, Step};
+    pub use ff_core::score::Score;
+    pub use ff_core::store::memory::Account;
+    pub use ff_core::store::{
+        Commit, Failure, Fetched, FirstOf, Firsts, IndexName, IndexWrite, Member, MemoryStore,
+        OverBound, Poll, PollOf, Polled, Read, RecordKey, Reply, ReplyBody, Request, Scan,
+        ScanEntry, ScanPosition, Scanned, StoreMeta, Stored, StreamAppend, StreamCaps, StreamEntry,
+        StreamId, StreamName, StreamPage, Streamed, Take, TakeUntil, Taken, TakenEntry, Topic,
+        Unit, UnitReply, ValueKey, ValueWrite, Values, Version, Wake,
+    };
+    pub use ff_core::time::Window;
+    #[cfg(feature = "valkey")]
+    pub use ff_io_valkey::{
+        Target,
+        wire::{Function, Library},
+    };
+}
 
 /// The arguments and results of handlers, for programs that use the same names from another crate,
 /// such as `Json` and `State` of axum.

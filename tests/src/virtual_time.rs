@@ -32,7 +32,7 @@ use crate::server::{Cluster, Server};
 
 /// The library, and its two changes: the function that reads the time, and the entry of each call,
 /// whose first key determines the partition that holds the time.
-const TEXT: &str = include_str!("../../lua/flowfabric.lua");
+const TEXT: &str = include_str!("../../io-valkey/lua/flowfabric.lua");
 const CHANGES: [(&str, &str); 2] = [
     (
         "local function now()\n  call = redis.call\n  local time = call('TIME')\n  \

@@ -18,7 +18,7 @@ use ff_tests::server::Server;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use tokio::runtime::{Builder, Runtime};
 
-const TEXT: &str = include_str!("../../lua/flowfabric.lua");
+const TEXT: &str = include_str!("../../io-valkey/lua/flowfabric.lua");
 
 /// The most steps of a sequence.
 const STEPS: usize = 30;

@@ -2,6 +2,7 @@
 //! other programs of this folder are run by their names.
 
 mod access;
+mod api;
 mod costs;
 mod format;
 mod hung_node;

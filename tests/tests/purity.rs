@@ -103,7 +103,7 @@ fn dependencies_between_crates_go_one_way() {
         ("ff-sdk", &["--no-default-features"], &["ff-core", "ff-sdk-macros"]),
         ("ff-sdk", every, &["ff-core", "ff-io-valkey", "ff-sdk-macros"]),
         ("ff-sim", every, &["ff-core", "ff-io-valkey", "ff-sdk", "ff-sim-macros"]),
-        ("ff-cli", every, &["ff-core", "ff-sdk"]),
+        ("flowfabric-cli", every, &["ff-core", "ff-sdk"]),
     ];
     for (package, features, allowed) in permitted {
         let own =

@@ -27,7 +27,7 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 fn bench<'a>(args: impl Iterator<Item = &'a str>) -> Outcome {
-    let mut bench = cargo(&["run", "--release", "--package", "ff-cli", "--", "bench"]);
+    let mut bench = cargo(&["run", "--release", "--package", "flowfabric-cli", "--", "bench"]);
     bench.args(args);
     run_command(bench)
 }

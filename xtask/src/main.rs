@@ -4,6 +4,7 @@ mod bench;
 mod docs;
 mod fuzz;
 mod mutants;
+mod packages;
 mod proof;
 mod shell;
 mod simulate;
@@ -43,6 +44,8 @@ enum Task {
     Soak(soak::Args),
     /// Regenerate the generated pages of docs/, and build the API documentation
     Docs,
+    /// Package the crates that are published, and compile each from its package
+    Package,
 }
 
 fn main() -> ExitCode {
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Docs => docs::run(),
+        Task::Package => packages::verify(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! Every check that a change has to pass.
 
 use crate::docs;
+use crate::packages;
 use crate::shell::{Outcome, cargo, run as run_command};
 use crate::steps::Steps;
 
@@ -15,6 +16,7 @@ pub fn run() -> Outcome {
     steps.step("clippy, warnings are errors", || {
         run_command(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     })?;
+    steps.step("each published crate alone, with each feature", packages::check_features)?;
     // Both build the same: all targets, with the features that the whole workspace asks for.
     steps.step("build of the tests", || {
         run_command(cargo(&["test", "--workspace", "--no-run", "--quiet"]))

@@ -32,7 +32,7 @@ pub enum Function {
     Stream,
 }
 
-const TEXT: &str = include_str!("../../../lua/flowfabric.lua");
+const TEXT: &str = include_str!("../../lua/flowfabric.lua");
 const NAME: &str = "#!lua name=flowfabric\n";
 const VERSION: &str = "local VERSION = ''\n";
 

@@ -78,7 +78,7 @@ fn check(function: &ItemFn) -> Result<()> {
     let sig = &function.sig;
     if sig.asyncness.is_none() {
         let text = "a simulation test must be an `async fn`";
-        return Err(Error::new_spanned(sig.fn_token, text));
+        return Err(Error::new(sig.fn_token.span, text));
     }
     if sig.inputs.len() != 1 {
         let text = "a simulation test must take one argument, `sim: ff_sim::Sim`";

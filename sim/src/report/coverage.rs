@@ -189,7 +189,7 @@ const APPLIED_AGAIN: &[CommandKind] = &[
 ];
 
 /// The table of transitions, as `docs/states.md` records it from the rules.
-const STATES: &str = include_str!("../../../docs/states.md");
+const STATES: &str = include_str!("states.md");
 
 const SITUATIONS: usize = Situation::ALL.len() + 1;
 const KEPT: usize = SITUATIONS;
