@@ -113,15 +113,17 @@ pub use ff_core::error::{
 pub use ff_core::execution::{
     AnyOutcome, Attempt, AttemptEnd, AttemptKind, AttemptSummary, BlockKind, ClaimKind,
     CloseReason, Command, Counted, Counts, CreateOutcome, Event, EventKind, ExecutionSnapshot,
-    FailOutcome, Frame, IssuedWaitpoint, LeaseSnapshot, Outcome, Progress, ReleaseOutcome,
-    Replayed, Resumed, ResumedBy, Resumes, Resumption, Revoked, SignalEffect, SignalOutcome,
-    SuspensionSnapshot, Tally, Timeout, ValueKind, WaitpointSnapshot, WaitpointState, WorkFailure,
+    FailOutcome, Frame, GrantAudit, GrantSnapshot, IssuedWaitpoint, Join, LeaseSnapshot, Outcome,
+    Progress, ReleaseOutcome, Replayed, Resumed, ResumedBy, Resumes, Resumption, Revoked,
+    SignalContext, SignalEffect, SignalOutcome, SuspensionSnapshot, Tallies, Tally, Timeout,
+    ValueKind, WaitpointSnapshot, WaitpointState, WorkFailure,
 };
 pub use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 pub use ff_core::id::{
-    AttemptId, AttemptIndex, ExecutionId, ExecutionIdError, ExecutionKind, FailureCategory, FlowId,
-    FrameType, GrantId, LaneId, LeaseEpoch, LeaseId, Namespace, SignalId, SignalName, SignalSource,
-    SuspensionId, TextIdError, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
+    AttemptId, AttemptIndex, CorrelationId, ExecutionId, ExecutionIdError, ExecutionKind,
+    FailureCategory, FlowId, FrameType, GrantId, LaneId, LeaseEpoch, LeaseId, Namespace,
+    SignalCategory, SignalId, SignalName, SignalSource, SignalSourceType, SuspensionId,
+    TextIdError, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
 };
 pub use ff_core::kinds::Kinds;
 pub use ff_core::op::{
@@ -151,11 +153,11 @@ pub mod command {
         Admit, Admitted, AnyCommand, AppendFrame, Appended, BindWaitpoint, Block, BlockOutcome,
         Cancel, CancelledBy, ChangePriority, Claim, Claimed, Complete, ContentDigest, Create,
         CreatePendingWaitpoint, DelayExecution, DeliverSignal, DueKind, DueOutcome, Fail, Fence,
-        FenceParts, ForgetSignals, Forgotten, GrantAudit, Granted, IssueClaimGrant,
-        IssueReclaimGrant, MoveToWaitingChildren, Offer, Offered, OnDue, OperatorCall,
-        ReclaimGranted, Renew, Renewed, Replay, Resume, RevokeLease, Start, Suspend,
-        SuspendOutcome, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress, WireClaim,
-        WireCreate, WireGrantRequest,
+        FenceParts, ForgetSignals, Forgotten, Granted, IssueClaimGrant, IssueReclaimGrant,
+        MoveToWaitingChildren, Offer, Offered, OnDue, OperatorCall, ReclaimGranted, ReleaseGrant,
+        Renew, Renewed, Replay, Resume, RetryAdvice, RevokeLease, Start, Suspend, SuspendOutcome,
+        TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress, WireClaim, WireCreate,
+        WireGrantRequest,
     };
     pub use ff_core::id::{Nonce, RequestId};
 }

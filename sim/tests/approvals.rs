@@ -62,7 +62,8 @@ async fn nothing_is_deployed_without_an_approval(sim: Sim) {
                 let signal = signal.idempotency_key("yes");
                 // A caller without an answer asks again.
                 let delivered = client.deliver_signal(&id, &mail.id, signal).await;
-                resumed += usize::from(matches!(delivered, Ok(SignalOutcome::TriggeredResume)));
+                resumed +=
+                    usize::from(matches!(delivered, Ok(SignalOutcome::TriggeredResume { .. })));
                 assert!(resumed <= desk.look(|desk| desk.mail.len()), "one resume a waitpoint");
             }
             tokio::time::sleep(Duration::from_secs(1)).await;

@@ -337,7 +337,7 @@ fn a_scheduler_grants_by_the_situation_and_to_the_worker_who_asked() {
     let request = |tokens: &[&str]| WorkerRequest {
         served: served(tokens),
         worker: WorkerId::try_new("worker").expect("a worker"),
-        instance: None,
+        audit: Default::default(),
         grant_ttl: DurationMs::new(1_000),
     };
     let drawn = world.drive(scheduler.claim_for_worker(request(&[]))).expect("answered");

@@ -103,8 +103,8 @@ fn the_first_secret_is_made_once_by_two_who_race() {
         let theirs = world.carry(&context, pending(fence, 20, "theirs")).expect("a repeat");
         for (number, token) in [(10, own.outcome.token), (20, theirs.outcome.token)] {
             let taken = world.carry(&context, deliver(number, &token, number, "x"));
-            let effect = SignalEffect::Buffered;
-            assert_eq!(taken.expect("taken").outcome, SignalOutcome::Accepted { effect });
+            let buffered = SignalOutcome::taken(signal_id(number), SignalEffect::Buffered);
+            assert_eq!(taken.expect("taken").outcome, buffered);
         }
     }
 }
@@ -225,7 +225,7 @@ fn a_lost_reply_to_a_suspension_is_recognised_with_its_tokens() {
         assert_eq!(world.count(EventKind::Suspended), 1);
         let signal = deliver(100, &waitpoints[0].token, 1, "x");
         let taken = world.carry(&context, signal).expect("the token is good");
-        assert_eq!(taken.outcome, SignalOutcome::TriggeredResume);
+        assert_eq!(taken.outcome, SignalOutcome::taken(signal_id(1), SignalEffect::Resumed));
     }
 }
 
@@ -255,7 +255,8 @@ fn a_lost_reply_to_a_signal_is_recognised_as_ones_own() {
             (world.script.fates, world.script.pause) = ([Fate::Answered, fate].into(), pause);
             let signal = deliver(9, &waitpoint.token, 1, "x");
             let done = world.carry(&context, signal.clone()).expect("taken");
-            assert_eq!(done.outcome, SignalOutcome::TriggeredResume, "{fate:?}, {pause} ms");
+            let resumed = SignalOutcome::taken(signal_id(1), SignalEffect::Resumed);
+            assert_eq!(done.outcome, resumed, "{fate:?}, {pause} ms");
             assert_eq!(world.count(EventKind::SignalTaken), 1);
             let other = DeliverSignal { creator: Nonce(77), ..signal };
             let done = world.carry(&context, other).expect("a success");

@@ -58,7 +58,7 @@ fn a_scheduler_grants_what_no_worker_fitted_before_to_one_that_fits() {
         let request = WorkerRequest {
             served: served(tokens),
             worker: WorkerId::try_new("worker").expect("a worker"),
-            instance: None,
+            audit: Default::default(),
             grant_ttl: DurationMs::new(1_000),
         };
         let drawn = world.drive(scheduler.claim_for_worker(request)).expect("answered");
