@@ -67,7 +67,7 @@ pub fn rows(suspension: &SuspensionSnapshot) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// Which of the parts have to be satisfied, by their numbers; `None` if all of them.
+/// The condition over the parts, by their numbers; `None` if all of them have to be satisfied.
 fn joined(tallies: &Tallies) -> Option<String> {
     let mut numbers = 1..=tallies.parts.len();
     let mut texts: Vec<String> = Vec::new();

@@ -142,9 +142,9 @@ impl Condition {
     /// # Errors
     ///
     /// [`Rejection::InvalidInput`] for a condition that is malformed or over a bound: an `AllOf` or
-    /// `AnyOf` without members, `OperatorOnly` or `TimeoutOnly` as a member, `n` of zero or above the number of
-    /// waitpoints, a count without waitpoints or with the same waitpoint twice, nesting deeper than
-    /// [`MAX_CONDITION_DEPTH`], more than [`MAX_CONDITION_SIGNALS`] signals or
+    /// `AnyOf` without members, `OperatorOnly` or `TimeoutOnly` as a member, `n` of zero or above
+    /// the number of waitpoints, a count without waitpoints or with the same waitpoint twice,
+    /// nesting deeper than [`MAX_CONDITION_DEPTH`], more than [`MAX_CONDITION_SIGNALS`] signals or
     /// [`MAX_CONDITION_WAITPOINTS`] waitpoints.
     pub fn parts(&self) -> Result<Vec<ConditionPart>, Rejection> {
         let mut parts = Vec::new();

@@ -151,7 +151,7 @@ impl Carrier {
 
     fn refused(&mut self, server: &Server, error: Option<&EngineError>) -> Result<(), Broken> {
         let Some(error) = error else { return Ok(()) };
-        answer::check_error(&server.model, &mut self.caller, None, error)
+        answer::check_error(&server.model, &mut self.caller, None, false, error)
     }
 }
 

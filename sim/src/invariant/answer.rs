@@ -91,11 +91,13 @@ pub fn check_drawn(
 }
 
 /// Checks the error that an operation, or one of the commands that it carries together, returns to
-/// its caller, and remembers whether it is a certain refusal.
+/// its caller, and remembers whether it is a certain refusal. `before_jump`: the store's clock or
+/// history may have jumped after the store gave the reply that the error rests on.
 pub fn check_error(
     model: &Model,
     caller: &mut Caller,
     part: Option<usize>,
+    before_jump: bool,
     error: &EngineError,
 ) -> Result<(), Broken> {
     bounds::check_error(model, caller.number, error)?;
@@ -110,6 +112,7 @@ pub fn check_error(
         Some(part) => &mut caller.parts[part],
         None => caller,
     };
-    caller.refused = true;
+    // A copy that was too late by the clock of that reply may be in time after a step back.
+    caller.refused = !before_jump;
     fence::check_refused(model, caller)
 }

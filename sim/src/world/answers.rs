@@ -88,7 +88,8 @@ impl World {
             }
             _ => {}
         }
-        self.note_error(number, None, output.error())
+        let before_jump = running.jumps != self.server.model.jumps;
+        self.note_error(number, None, before_jump, output.error())
     }
 
     fn note_command(
@@ -105,7 +106,9 @@ impl World {
         }
         answer::check_command(&mut self.server.model, caller, seen, result)?;
         cover_answer(&mut self.server.coverage, caller, seen.record, seen.at, result);
-        self.note_error(number, part, result.as_ref().err())
+        let jumps = self.server.model.jumps;
+        let before_jump = seen.jumps != jumps || (seen.may_be_older && jumps > 0);
+        self.note_error(number, part, before_jump, result.as_ref().err())
     }
 
     /// Whether indexes may differ from records for a time: after an error inside a function, its
@@ -149,6 +152,7 @@ impl World {
         &mut self,
         number: u64,
         part: Option<usize>,
+        before_jump: bool,
         error: Option<&EngineError>,
     ) -> Result<(), Broken> {
         let Some(error) = error else { return Ok(()) };
@@ -156,7 +160,7 @@ impl World {
             *self.server.coverage.rejections.entry(kind).or_default() += 1;
         }
         let caller = self.callers.get_mut(&number).expect("every operation has a caller");
-        answer::check_error(&self.server.model, caller, part, error)
+        answer::check_error(&self.server.model, caller, part, before_jump, error)
     }
 }
 

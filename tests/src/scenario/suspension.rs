@@ -122,7 +122,7 @@ pub async fn any_of_two_waitpoints_waits_for_one(fixture: &Fixture) {
     assert_eq!(names, ["two"]);
 }
 
-/// What a sender says about a signal reaches the worker.
+/// The context that a sender gives a signal reaches the worker.
 pub async fn the_context_of_a_signal_reaches_its_worker(fixture: &Fixture) {
     let (client, worker, id) = submitted(fixture).await;
     let asked = Suspension::until_signal("approval").unwrap();

@@ -27,7 +27,7 @@ pub struct SignalRecord {
     pub name: SignalName,
     /// The source that the sender claims.
     pub source: Option<SignalSource>,
-    /// What else the sender says about it.
+    /// The context that the sender gives it.
     pub context: SignalContext,
     /// When it was taken.
     pub at: TimestampMs,
@@ -37,7 +37,7 @@ pub struct SignalRecord {
     pub effect: SignalEffect,
 }
 
-/// What a sender says about a signal, for the worker and for audit. It decides nothing.
+/// The context that a sender gives a signal, for the worker and for audit. It decides nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignalContext {
     /// The category of the signal.

@@ -126,7 +126,8 @@ pub fn claim_resumed(current: &Execution, command: &Claim, now: TimestampMs) -> 
 ///
 /// # Errors
 ///
-/// `InvalidClaimGrant`, `ClaimGrantExpired`, `ExecutionNotLeaseable`, `InvalidInput` for the ttl or the lane.
+/// `InvalidClaimGrant`, `ClaimGrantExpired`, `ExecutionNotLeaseable`, `InvalidInput` for the ttl or
+/// the lane.
 pub fn claim_granted(current: &Execution, command: &Claim, now: TimestampMs) -> Ruling<Claimed> {
     take(current, command, Accepts::NewOrResumed, now)
 }

@@ -40,7 +40,7 @@ pub struct DeliverSignal {
     /// The source that the sender claims.
     #[serde(default)]
     pub source: Option<SignalSource>,
-    /// What else the sender says about it.
+    /// The context that the sender gives it.
     #[serde(flatten)]
     pub context: SignalContext,
     /// The payload that the worker gets, at most 256 KiB.

@@ -26,7 +26,7 @@ pub struct Fail {
     pub retry: RetryAdvice,
 }
 
-/// What the worker knows about a retry of a failed attempt.
+/// The advice of a worker about the retry of a failed attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RetryAdvice {
     /// Nothing: the policy decides.

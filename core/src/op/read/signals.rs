@@ -27,7 +27,7 @@ pub struct ReceivedSignal {
     pub name: SignalName,
     /// Its sender, as the sender named itself.
     pub source: Option<SignalSource>,
-    /// What else its sender said about it: its category, the kind of its source, and the id of the
+    /// The context that its sender gave it: its category, the kind of its source, and the id of the
     /// conversation that it belongs to.
     pub context: SignalContext,
     /// Its payload.
