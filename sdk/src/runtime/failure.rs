@@ -158,7 +158,7 @@ impl HandlerError {
         }
     }
 
-    /// What the failure says about a retry.
+    /// The advice about a retry.
     pub(crate) const fn retry(&self) -> RetryAdvice {
         self.class.retry
     }

@@ -101,7 +101,7 @@ pub async fn a_grant_is_consumed_once(fixture: &Fixture) {
     assert_eq!(kind(again), RejectionKind::InvalidClaimGrant);
 }
 
-/// A grant that its worker gives back takes nobody's time: the execution returns to its position
+/// A grant that its worker gives back ends immediately: the execution returns to its position
 /// and can be granted again. Another worker's call, and a repeat, change nothing
 /// (`docs/spec.md`, 4).
 pub async fn a_released_grant_can_be_issued_again(fixture: &Fixture) {
