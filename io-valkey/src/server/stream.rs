@@ -50,6 +50,9 @@ pub(super) async fn open(address: &ConnectionAddr, with_tls: bool) -> std::io::R
         ConnectionAddr::Unix(path) => Ok(Box::pin(UnixStream::connect(path).await?)),
         ConnectionAddr::Tcp(host, port) => {
             let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            // Calls that are ready together are written together. What is written must not wait
+            // until the server has confirmed the call before it.
+            stream.set_nodelay(true)?;
             if !with_tls {
                 return Ok(Box::pin(stream));
             }
