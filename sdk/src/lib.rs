@@ -56,6 +56,7 @@ mod signal;
 mod submission;
 mod suspension;
 mod task;
+pub mod testing;
 mod timekeeping;
 mod upkeep;
 mod wake_ups;

@@ -17,6 +17,7 @@ mod results;
 mod runtime;
 mod shutdown;
 mod suspending;
+mod testing;
 mod unreachable;
 mod upkeep;
 mod waiting;
