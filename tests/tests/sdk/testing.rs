@@ -44,13 +44,13 @@ async fn a_job_that_was_not_submitted_is_reported_with_those_that_were() {
     let client = client().await;
     assert_not_submitted::<Email>(&client).await;
     let none = client.clone();
-    let text = refused(async move { drop(assert_submitted(&none, &email("ada")).await) }).await;
+    let text = refused(async move { _ = assert_submitted(&none, &email("ada")).await }).await;
     let expected =
         r#"no job `email` was submitted with {"to":"ada"}; submitted with this kind: none"#;
     assert_eq!(text, expected);
     client.submit(email("bob")).await.unwrap();
     let other = client.clone();
-    let text = refused(async move { drop(assert_submitted(&other, &email("ada")).await) }).await;
+    let text = refused(async move { _ = assert_submitted(&other, &email("ada")).await }).await;
     assert!(text.ends_with(r#"submitted with this kind: {"to":"bob"}"#), "{text}");
     let text = refused(async move { assert_not_submitted::<Email>(&client).await }).await;
     assert_eq!(text, r#"jobs `email` were submitted: {"to":"bob"}"#);
