@@ -349,7 +349,7 @@ pub enum Command {
     /// Cancel an execution that has not ended
     ///
     /// If a worker is running the execution, the worker kills the command when it next renews its
-    /// lease, at the latest when the lease expires.
+    /// lease: after a third of its --lease-ttl at the latest, within 10 s by default.
     ///
     /// Exit code: 0 on success, 1 if the execution does not exist or has ended, or the store does
     /// not answer within 10 s, 2 for bad usage.

@@ -23,10 +23,12 @@ pub async fn list(args: ListArgs) -> Result<ExitCode, CliError> {
         return newest(&client, &args, since).await;
     }
     let mut out = Stdout::new();
+    let mut found = 0;
     let mut from = args.after.map(|cursor| cursor.0);
     loop {
         let page = read_page(&client, &args, from).await?;
         warn_of_unreadable(page.unreadable);
+        found += page.count();
         out.print(&if args.json { page.lines() } else { page.table() })?;
         from = page.next;
         let Some(next) = from else { break };
@@ -42,7 +44,16 @@ pub async fn list(args: ListArgs) -> Result<ExitCode, CliError> {
             break;
         }
     }
+    if found == 0 && from.is_none() {
+        say_none(&client, &args);
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says in which namespace nothing was found: it may be in another one.
+fn say_none(client: &Client, args: &ListArgs) {
+    let what = if args.quarantined { "record in quarantine" } else { "execution" };
+    warn(&format!("ff: no such {what} in the namespace {}\n", client.namespace()));
 }
 
 /// A page of either list.
@@ -105,6 +116,9 @@ async fn newest(client: &Client, args: &ListArgs, since: Duration) -> Result<Exi
     }
     let page = Page { rows: Rows::Executions(rows), unreadable, next };
     print(&if args.json { page.lines() } else { page.table() })?;
+    if page.count() == 0 {
+        say_none(client, args);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -133,6 +147,13 @@ fn warn_of_unreadable(count: usize) {
 }
 
 impl Page {
+    const fn count(&self) -> usize {
+        match &self.rows {
+            Rows::Executions(rows) => rows.len(),
+            Rows::Quarantined(rows) => rows.len(),
+        }
+    }
+
     fn lines(&self) -> String {
         let lines: Vec<String> = match &self.rows {
             Rows::Executions(rows) => {

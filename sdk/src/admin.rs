@@ -88,7 +88,7 @@ impl FlowFabricAdminClient {
     }
 
     /// Like [`FlowFabricAdminClient::claim_for_worker`], and stores data with the grant, which
-    /// [`Client::describe_execution`](crate::Client::describe_execution) shows while the grant is
+    /// [`Client::describe`](crate::Client::describe) shows while the grant is
     /// not used. The worker's instance is added if the data has none.
     ///
     /// # Errors

@@ -382,7 +382,8 @@ impl Client {
     }
 
     /// Cancels an execution that has not ended, in any phase (`docs/spec.md`, 4). A worker that
-    /// holds it loses its lease.
+    /// holds it loses its lease, and notices that at its next renewal: after a third of the lease's
+    /// ttl at the latest, so within 10 s unless `lease_ttl` is set.
     ///
     /// # Errors
     ///

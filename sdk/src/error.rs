@@ -100,6 +100,18 @@ impl SdkError {
         }
     }
 
+    /// Returns the status code with which an HTTP service answers: that of the engine's error
+    /// ([`EngineError::http_status`]); 409 for an execution that did not succeed, 503 while the
+    /// store or the worker is not available, 500 for all others.
+    pub fn http_status(&self) -> u16 {
+        match self {
+            Self::Engine(error) => error.http_status(),
+            Self::ExecutionFailed { .. } => 409,
+            error if error.is_retryable() => 503,
+            _ => 500,
+        }
+    }
+
     /// Returns whether the same call may succeed later. A store that refuses the credentials, the
     /// rights or the certificate of this program does so until an operator corrects it.
     pub fn is_retryable(&self) -> bool {

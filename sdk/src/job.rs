@@ -120,6 +120,9 @@ impl WorkerRuntime {
     /// Registers the handler of a job: an `async` function whose first argument is the job, and
     /// that returns the job's output or an error ([`IntoTaskOutcome`] lists which). It replaces an
     /// earlier handler of the same kind.
+    ///
+    /// A handler that suspends its execution returns a [`TaskOutcome`] instead: register it with
+    /// [`handle`](Self::handle) and `J::KIND`.
     #[must_use]
     pub fn job<Args: JobArguments>(self, handler: impl JobHandler<Args>) -> Self {
         self.job_with(handler, HandlerOptions::default())

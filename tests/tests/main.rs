@@ -15,4 +15,5 @@ mod start;
 mod store_loss;
 mod subscription;
 mod wake_ups;
+mod web_service;
 mod world;

@@ -5,13 +5,17 @@ use std::time::Duration;
 /// The longest duration that an option takes.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Parses a duration above zero and of at most a year, for example `30s`, `5m` or `7d`. A number
-/// without a unit is milliseconds.
+/// Parses a duration above zero and of at most a year, for example `30s`, `5m` or `7d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let expected = || "expected a time such as 500ms, 30s, 5m or 7d".to_owned();
-    let parsed = match text.parse() {
-        Ok(milliseconds) => Duration::from_millis(milliseconds),
-        Err(_) => humantime::parse_duration(text).map_err(|_| expected())?,
+    if let Ok(number) = text.parse::<u64>()
+        && number > 0
+    {
+        return Err(format!("a time has a unit, such as {number}s or {number}ms"));
+    }
+    let parsed = match text {
+        "0" => Duration::ZERO,
+        text => humantime::parse_duration(text).map_err(|_| expected())?,
     };
     match parsed {
         Duration::ZERO => Err("the time must be above zero".to_owned()),
@@ -45,14 +49,14 @@ mod tests {
     #[test]
     fn durations_have_units_and_bounds() {
         for (text, seconds) in
-            [("30s", 30), ("5m", 300), ("7d", 604_800), ("1500", 1), ("1h 1m", 3_660)]
+            [("30s", 30), ("5m", 300), ("7d", 604_800), ("1500ms", 1), ("1h 1m", 3_660)]
         {
             assert_eq!(duration(text).map(|parsed| parsed.as_secs()), Ok(seconds), "{text}");
         }
-        for text in ["", "0", "0s", "-5s", "5 parsecs", "400d", "1.5"] {
+        for text in ["", "0", "0s", "3", "-5s", "5 parsecs", "400d", "1.5"] {
             assert!(duration(text).is_err(), "{text:?}");
         }
-        assert_eq!((lease_ttl("2000"), lease_ttl("2s")), (Ok(2_000), Ok(2_000)));
+        assert_eq!((lease_ttl("2000ms"), lease_ttl("2s")), (Ok(2_000), Ok(2_000)));
         assert!(
             lease_ttl("9ms").is_err() && lease_ttl("2d").is_err() && milliseconds("1us").is_err()
         );

@@ -104,9 +104,10 @@ pub(super) fn in_words(code: &str) -> Option<&'static str> {
 }
 
 /// Returns whether a refusal, the text of a [`Failure::Refused`], is about access: credentials,
-/// rights, a certificate, or TLS. Such a refusal lasts until an operator corrects it.
+/// rights, a certificate, TLS, or the database. Such a refusal lasts until an operator corrects it.
 pub fn is_access_refused(refused: &str) -> bool {
-    const ACCESS: [&str; 6] = ["WRONGPASS", "NOAUTH", "NOPERM", "DENIED", "CERTIFICATE", "TLS"];
+    const ACCESS: [&str; 7] =
+        ["WRONGPASS", "NOAUTH", "NOPERM", "DENIED", "CERTIFICATE", "TLS", "DB"];
     // The message begins with the node.
     refused.split_whitespace().nth(1).is_some_and(|code| ACCESS.contains(&code))
 }
@@ -160,6 +161,10 @@ pub(super) fn not_connected(
             let words = in_words("WRONGPASS").unwrap_or_default();
             Failure::Refused(format!("{node}: WRONGPASS {words}"))
         }
+        _ if error.to_string().contains("switch database") => Failure::Refused(format!(
+            "{node}: DB the server has no database of this number: its setting `databases` limits \
+             them, and a cluster has only 0"
+        )),
         _ if error.is_timeout() => {
             Failure::NotSent(format!("cannot connect to {node}: it does not answer"))
         }
