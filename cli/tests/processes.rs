@@ -110,7 +110,7 @@ fn a_command_that_ignores_sigterm_is_killed_after_the_grace() {
     let directory = TempDir::new().expect("a directory");
     let up = Pipe::new(&directory, "up");
     let command = format!("trap '' TERM; echo $$ > {}; sleep 1000; :", up.0.display());
-    for (grace, is_killed) in [("50", false), ("86400000", true)] {
+    for (grace, is_killed) in [("50ms", false), ("24h", true)] {
         store.submit_one(json!({"kind": "k"}));
         let mut worker = store.spawn(&["work", "--exec", &command, "--grace", grace]);
         let errors = LineReader::stderr(&mut worker);

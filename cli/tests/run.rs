@@ -80,7 +80,7 @@ fn the_example_completes_with_and_without_killed_workers() {
         "run",
         "examples/jobs.jsonl",
         "--kill-workers-every",
-        "200",
+        "200ms",
         "--json",
         "--seed",
         "7",
