@@ -66,7 +66,7 @@ impl Store {
 
     /// Starts a worker with one slot and leases of a second.
     fn worker(&self, name: &str, command: &str, more: &[&str]) -> Program {
-        let fixed = ["work", "--exec", command, "--slots", "1", "--lease-ttl-ms", "1000", "--json"];
+        let fixed = ["work", "--exec", command, "--slots", "1", "--lease-ttl", "1s", "--json"];
         self.ff(name, &[&fixed, more].concat())
     }
 

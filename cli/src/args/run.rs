@@ -37,7 +37,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
     /// How long a lease lasts unless it is renewed.
-    #[arg(long = "lease-ttl", alias = "lease-ttl-ms", value_name = "TIME", default_value = "2s",
+    #[arg(long = "lease-ttl", value_name = "TIME", default_value = "2s",
         value_parser = lease_ttl)]
     pub lease_ttl_ms: u64,
     /// Kill a random worker and its command at this interval, for example 200ms, without releasing

@@ -33,11 +33,11 @@ pub struct WorkArgs {
     pub slots: Option<u32>,
     /// How long a lease lasts unless it is renewed. The worker renews it after a third of this
     /// time. If the worker dies, others take over when its leases expire.
-    #[arg(long = "lease-ttl", alias = "lease-ttl-ms", value_name = "TIME", default_value = "30s",
+    #[arg(long = "lease-ttl", value_name = "TIME", default_value = "30s",
         value_parser = lease_ttl)]
     pub lease_ttl_ms: u64,
     /// How long the processes of a command have to end after SIGTERM. Then they get SIGKILL.
-    #[arg(long = "grace", alias = "grace-ms", value_name = "TIME", default_value = "5s",
+    #[arg(long = "grace", value_name = "TIME", default_value = "5s",
         value_parser = milliseconds)]
     pub grace_ms: u64,
     /// The ID of the worker. The default is the host name.
@@ -56,7 +56,7 @@ pub struct WorkArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max: Option<u64>,
     /// Shut down after this time, for example 5m, as after Ctrl-C.
-    #[arg(long = "timeout", alias = "timeout-ms", value_name = "TIME",
+    #[arg(long = "timeout", value_name = "TIME",
         value_parser = milliseconds)]
     pub timeout_ms: Option<u64>,
     /// Serve GET /healthz over HTTP on this address, for example 127.0.0.1:8080. The status is 200

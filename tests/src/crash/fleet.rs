@@ -15,8 +15,8 @@ use crate::server::Process;
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(20);
 /// The number of workers that may end unexpectedly before the run is stopped.
 const MAX_PROBLEMS: usize = 10;
-/// The ttl of leases in milliseconds.
-const LEASE_TTL_MS: &str = "1000";
+/// The ttl of leases.
+const LEASE_TTL: &str = "1s";
 
 /// The setup of workers.
 #[derive(Clone, Debug)]
@@ -145,7 +145,7 @@ impl Fleet {
         let log = File::create(logs.join(format!("{name}.log"))).expect("logs can be written");
         let mut work = Command::new(ff);
         work.args(["work", "--backend", url, "--namespace", namespace, "--exec", command])
-            .args(["--slots", &slots.to_string(), "--lease-ttl-ms", LEASE_TTL_MS])
+            .args(["--slots", &slots.to_string(), "--lease-ttl", LEASE_TTL])
             .args(["--worker", "w", "--instance", &name])
             .env("CRASH_WORKER", &name)
             .stdin(Stdio::null())
