@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use ff_tests::server::wait_for;
 use ff_tests::workspace_build::build;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -60,7 +61,8 @@ impl Service {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"));
         let began = Instant::now();
         kill(pid, Signal::SIGTERM).expect("it runs");
-        assert!(self.child.wait().expect("it ends").success());
+        let ended = || self.child.try_wait().expect("its state is known");
+        assert!(wait_for("the end of the service", ended).success());
         began.elapsed()
     }
 }

@@ -47,18 +47,18 @@ impl FlowFabricWorker {
         grant: ClaimGrant,
     ) -> Result<ClaimedTask, SdkError> {
         let slot = self.0.upkeep.take_slots(1)?;
-        self.take_granted(slot, &lane, grant).await
+        self.take(slot, &GrantArguments::of_claim(&grant, &lane), TakeGranted).await
     }
 
-    async fn take_granted(
+    /// Claims with a grant, as the command that `command` makes of the claim.
+    async fn take<C: Decide<Outcome = Claimed>>(
         &self,
         slot: Slots,
-        lane: &LaneId,
-        grant: ClaimGrant,
+        arguments: &GrantArguments<'_>,
+        command: fn(Claim) -> C,
     ) -> Result<ClaimedTask, SdkError> {
-        let arguments = GrantArguments::of_claim(&grant, lane);
-        let claim = self.claim(&arguments, self.0.config.lease_ttl)?;
-        let committed = self.transact(TakeGranted(claim)).await?;
+        let claim = self.claim(arguments, self.0.config.lease_ttl)?;
+        let committed = self.transact(command(claim)).await?;
         self.granted(slot, committed).await
     }
 
@@ -77,18 +77,7 @@ impl FlowFabricWorker {
         grant: ResumeGrant,
     ) -> Result<ClaimedTask, SdkError> {
         let slot = self.0.upkeep.take_slots(1)?;
-        self.resume_granted(slot, grant).await
-    }
-
-    async fn resume_granted(
-        &self,
-        slot: Slots,
-        grant: ResumeGrant,
-    ) -> Result<ClaimedTask, SdkError> {
-        let arguments = GrantArguments::of_resume(&grant);
-        let claim = self.claim(&arguments, self.0.config.lease_ttl)?;
-        let committed = self.transact(TakeResumed(claim)).await?;
-        self.granted(slot, committed).await
+        self.take(slot, &GrantArguments::of_resume(&grant), TakeResumed).await
     }
 
     /// Reclaims an execution, with a reclaim grant, from an owner that lost its lease.
@@ -153,8 +142,14 @@ impl FlowFabricWorker {
             return Ok(None);
         };
         let claimed = match grant.clone() {
-            WorkerGrant::Claim(grant) => self.take_granted(slot, lane, grant).await.map(Some),
-            WorkerGrant::Resume(grant) => self.resume_granted(slot, grant).await.map(Some),
+            WorkerGrant::Claim(grant) => {
+                let arguments = GrantArguments::of_claim(&grant, lane);
+                self.take(slot, &arguments, TakeGranted).await.map(Some)
+            }
+            WorkerGrant::Resume(grant) => {
+                let arguments = GrantArguments::of_resume(&grant);
+                self.take(slot, &arguments, TakeResumed).await.map(Some)
+            }
             WorkerGrant::Reclaim(grant) => {
                 let args = ReclaimExecutionArgs::default();
                 match self.take_over_granted(slot, grant, args).await {

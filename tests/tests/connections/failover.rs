@@ -106,8 +106,8 @@ async fn proxy(server: &Server) -> Proxy {
 
 /// Makes a server a replica of nothing: it keeps what it has, and answers reads with it.
 fn cut_off(server: &Server) {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    server.expect(&["REPLICAOF", "127.0.0.1", &nobody.port().to_string()]);
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    server.expect(&["REPLICAOF", "127.0.0.1", &unused.port().to_string()]);
 }
 
 /// After a failover to a replica, a worker goes on at the new primary, which has the same name. All
