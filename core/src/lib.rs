@@ -11,7 +11,7 @@
 //! - basic types: [`id`], [`partition`], [`time`], [`score`], [`policy`], [`capability`], [`tags`],
 //!   [`condition`], [`token`], [`state`], [`store_id`], [`grant`], [`error`], [`entropy`],
 //!   [`bounded`];
-//! - records and rules: [`execution`];
+//! - records and rules: [`execution`], [`resource`];
 //! - the store contract and its reference implementation: [`store`];
 //! - sans-I/O operations, which read, decide, commit and decide again: [`op`];
 //! - sans-I/O agents, which choose the operations and when to start them: [`agent`];
@@ -41,6 +41,8 @@ pub mod time;
 pub mod token;
 
 pub mod execution;
+
+pub mod resource;
 
 pub mod store;
 

@@ -26,6 +26,9 @@ impl Default for PartitionConfig {
     }
 }
 
+/// The number of partitions of registered workers. It is the same in every store.
+pub const WORKER_PARTITIONS: u16 = 16;
+
 /// The reason a partition configuration cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -58,17 +61,38 @@ impl PartitionConfig {
 
     /// Returns the flow partition of a uuid: a hash of its bytes modulo the count.
     pub(crate) fn spread(&self, uuid: Uuid) -> u16 {
+        self.of_uuid(PartitionFamily::Flow, uuid).index
+    }
+
+    /// Returns the partition of a family that holds the record with this uuid.
+    pub(crate) fn of_uuid(&self, family: PartitionFamily, uuid: Uuid) -> Partition {
         let (high, low) = uuid.as_u64_pair();
-        let count = u64::from(self.num_flow_partitions.max(1));
+        let count = u64::from(self.count(family).max(1));
         // Uuids of version 7 share their first bytes, and those of version 4 have fixed bits.
         // Mixing both halves spreads every version evenly.
-        ((high ^ low).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32) % count) as u16
+        let hash = (high ^ low).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
+        Partition { family, index: (hash % count) as u16 }
+    }
+
+    /// Returns the number of partitions of a family.
+    pub const fn count(&self, family: PartitionFamily) -> u16 {
+        match family {
+            PartitionFamily::Flow => self.num_flow_partitions,
+            PartitionFamily::Budget => self.num_budget_partitions,
+            PartitionFamily::Quota => self.num_quota_partitions,
+            PartitionFamily::Worker => WORKER_PARTITIONS,
+            PartitionFamily::Meta => 1,
+        }
+    }
+
+    /// Iterates over the partitions of a family.
+    pub fn partitions(&self, family: PartitionFamily) -> impl Iterator<Item = Partition> + use<> {
+        (0..self.count(family)).map(move |index| Partition { family, index })
     }
 
     /// Iterates over the partitions of flows and executions.
     pub fn flow_partitions(&self) -> impl Iterator<Item = Partition> + use<> {
-        (0..self.num_flow_partitions)
-            .map(|index| Partition { family: PartitionFamily::Flow, index })
+        self.partitions(PartitionFamily::Flow)
     }
 }
 

@@ -12,6 +12,7 @@ use ff_core::id::{
     LeaseId, Namespace, RequestId, TEXT_ID_MAX_BYTES, WorkerId, WorkerInstanceId,
 };
 use ff_core::partition::{Partition, PartitionConfig, PartitionKey};
+use ff_core::resource::ResourceKind;
 use ff_core::state::{
     AttemptState, BlockingReason, EligibilityState, LifecyclePhase, OwnershipState, PublicState,
     TerminalOutcome,
@@ -192,7 +193,8 @@ fn key(bytes: &mut Unstructured<'_>) -> Result<(String, Partition, Vec<u8>)> {
     }
     let signal = Uuid::from_bytes(bytes.arbitrary()?);
     let attempt = AttemptIndex(bytes.arbitrary()?);
-    let (name, text) = match bytes.int_in_range(0..=14)? {
+    let resource = *bytes.choose(&ResourceKind::ALL)?;
+    let (name, text) = match bytes.int_in_range(0..=17)? {
         0 => named!(RecordKey::Execution(uuid)),
         1 => named!(RecordKey::Meta),
         2 => named!(ValueKey::Payload(uuid)),
@@ -206,7 +208,10 @@ fn key(bytes: &mut Unstructured<'_>) -> Result<(String, Partition, Vec<u8>)> {
         10 => named!(RecordKey::Secrets),
         11 => named!(ValueKey::Signal { execution: uuid, signal }),
         12 => named!(IndexName::Signals { execution: uuid }),
-        13 => named!(StreamName::Frames { execution: uuid, attempt }),
+        13 => named!(RecordKey::Resource(resource, uuid)),
+        14 => named!(IndexName::Resources { kind: resource, namespace }),
+        15 => named!(IndexName::Expiry(resource)),
+        16 => named!(StreamName::Frames { execution: uuid, attempt }),
         _ => named!(StreamName::Journal),
     };
     let frames = Topic::Frames { execution: uuid, attempt };

@@ -5,6 +5,7 @@ use arbitrary::{Result, Unstructured};
 use ff_core::execution::Purpose;
 use ff_core::id::{AttemptIndex, ExecutionKind, LaneId, Namespace};
 use ff_core::partition::{Partition, PartitionFamily};
+use ff_core::resource::ResourceKind;
 use ff_core::score::Score;
 use ff_core::store::{
     Bytes, Commit, Cursor, IndexName, IndexWrite, Member, Poll, PollOf, Read, RecordKey, Request,
@@ -163,9 +164,10 @@ fn member(u: &mut Unstructured<'_>) -> Result<Member> {
 }
 
 fn record_key(u: &mut Unstructured<'_>) -> Result<RecordKey> {
-    Ok(match u.int_in_range(0..=7)? {
+    Ok(match u.int_in_range(0..=8)? {
         0 => RecordKey::Meta,
         1 => RecordKey::Secrets,
+        8 => RecordKey::Resource(*u.choose(&ResourceKind::ALL)?, member(u)?),
         2 | 3 => RecordKey::Signal { execution: member(u)?, signal: member(u)? },
         _ => RecordKey::Execution(member(u)?),
     })
@@ -188,7 +190,7 @@ fn stream(u: &mut Unstructured<'_>) -> Result<StreamName> {
 }
 
 fn index(u: &mut Unstructured<'_>) -> Result<IndexName> {
-    Ok(match u.int_in_range(0..=5)? {
+    Ok(match u.int_in_range(0..=7)? {
         0 => {
             let lane = LaneId::try_new(text(u)?).expect("text() generates valid ids");
             let kind = ExecutionKind::try_new(text(u)?).expect("text() generates valid ids");
@@ -198,6 +200,11 @@ fn index(u: &mut Unstructured<'_>) -> Result<IndexName> {
         2 => IndexName::BlockedRoute { namespace: namespace(u)? },
         3 => IndexName::All { namespace: namespace(u)? },
         4 => IndexName::Signals { execution: member(u)? },
+        5 => {
+            let kind = *u.choose(&ResourceKind::ALL)?;
+            IndexName::Resources { kind, namespace: namespace(u)? }
+        }
+        6 => IndexName::Expiry(*u.choose(&ResourceKind::ALL)?),
         _ => IndexName::Quarantine,
     })
 }

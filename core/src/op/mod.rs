@@ -13,6 +13,7 @@ mod operation;
 mod patience;
 mod query;
 mod read;
+mod resource;
 mod retry_budget;
 mod work;
 
@@ -27,6 +28,10 @@ pub use read::{
     AuditLook, AuditPartition, Fault, FindOutside, FramePage, ListExecutions, ListFilter, ListPage,
     ListPosition, OVERDUE, QueueName, ReadFrames, ReadSignals, ReceivedSignal, StoredFrame,
     Suspect,
+};
+pub use resource::{
+    ChangeResource, ListResources, LoadedResource, ReadResources, RemoveExpired, ResourceChanged,
+    ResourcePage,
 };
 pub use retry_budget::{RetryBudget, RetryLimits};
 pub use work::{

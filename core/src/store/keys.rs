@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::id::{AttemptIndex, ExecutionId, ExecutionKind, LaneId, Namespace};
 use crate::partition::Partition;
+use crate::resource::ResourceKind;
 
 /// The name of a record in a partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +25,8 @@ pub enum RecordKey {
     Meta,
     /// The secrets that sign waitpoint tokens, in the partition [`Partition::META`].
     Secrets,
+    /// A record beside executions, by its kind and uuid.
+    Resource(ResourceKind, Uuid),
 }
 
 /// The name of a value in a partition.
@@ -77,6 +80,15 @@ pub enum IndexName {
         /// The execution, by its uuid.
         execution: Uuid,
     },
+    /// The records of one kind beside executions in a namespace, for lists.
+    Resources {
+        /// The kind.
+        kind: ResourceKind,
+        /// The namespace.
+        namespace: Namespace,
+    },
+    /// The records of one kind beside executions by the time at which they are to be removed.
+    Expiry(ResourceKind),
 }
 
 /// The name of a stream in a partition.
@@ -113,6 +125,14 @@ pub enum Topic {
     /// The timers of all partitions. It rings when an entry that is due within
     /// [`DUE_SOON`](super::DUE_SOON) becomes the first one of `due`, and with a `Take` from `due`.
     Due,
+    /// The records of one kind beside executions in a namespace. It rings with each change of one
+    /// for which programs wait.
+    Resources {
+        /// The kind.
+        kind: ResourceKind,
+        /// The namespace.
+        namespace: Namespace,
+    },
     /// The journal of one partition. It rings with each commit that names it.
     Journal(Partition),
     /// The output of one attempt. It rings with each commit that names it.
@@ -137,6 +157,7 @@ impl RecordKey {
             Self::Signal { execution, signal } => with_uuids(partition, b's', [execution, signal]),
             Self::Meta => prefix(partition, b'm'),
             Self::Secrets => prefix(partition, b'k'),
+            Self::Resource(kind, uuid) => with_uuid(partition, kind.letter(), uuid),
         }
     }
 }
@@ -168,6 +189,16 @@ impl IndexName {
             Self::All { namespace } => with_text(prefix(partition, b'a'), namespace.as_str()),
             Self::Quarantine => prefix(partition, b'q'),
             Self::Signals { execution } => with_uuid(partition, b'i', execution),
+            Self::Resources { kind, namespace } => {
+                let mut key = prefix(partition, b'n');
+                key.push(kind.letter());
+                with_text(key, namespace.as_str())
+            }
+            Self::Expiry(kind) => {
+                let mut key = prefix(partition, b'o');
+                key.push(kind.letter());
+                key
+            }
         }
     }
 
@@ -180,7 +211,9 @@ impl IndexName {
             | Self::Retention
             | Self::All { .. }
             | Self::Quarantine
-            | Self::Signals { .. } => None,
+            | Self::Signals { .. }
+            | Self::Resources { .. }
+            | Self::Expiry(_) => None,
         }
     }
 
@@ -227,6 +260,7 @@ impl IndexName {
             Self::Signals { execution } => {
                 RecordKey::Signal { execution: *execution, signal: member }
             }
+            Self::Resources { kind, .. } | Self::Expiry(kind) => RecordKey::Resource(*kind, member),
             _ => RecordKey::Execution(member),
         }
     }
@@ -269,6 +303,10 @@ impl Topic {
                 IndexName::BlockedRoute { namespace }.text(Partition::META)
             }
             Self::Due => IndexName::Due.text(Partition::META),
+            Self::Resources { kind, namespace } => {
+                let namespace = namespace.clone();
+                IndexName::Resources { kind: *kind, namespace }.text(Partition::META)
+            }
             Self::Journal(partition) => StreamName::Journal.text(*partition),
             Self::Frames { execution, attempt } => {
                 let stream = StreamName::Frames { execution: *execution, attempt: *attempt };
@@ -337,7 +375,7 @@ mod tests {
 
     fn keys() -> impl Strategy<Value = (String, Vec<u8>)> {
         let numbers = (0..3_u128, 0..3_u128);
-        let names = (0..16_u8, texts(), texts(), numbers);
+        let names = (0..19_u8, texts(), texts(), numbers);
         (partitions(), names).prop_map(|(at, (kind, first, second, (number, other)))| {
             let namespace = Namespace::try_new(first).unwrap();
             let lane = LaneId::try_new(&*second).unwrap();
@@ -368,7 +406,10 @@ mod tests {
                 11 => named!(ValueKey::Signal { execution: uuid, signal }),
                 12 => named!(IndexName::Signals { execution: uuid }),
                 13 => named!(IndexName::Retention),
-                14 => named!(StreamName::Frames { execution: uuid, attempt }),
+                14 => named!(RecordKey::Resource(ResourceKind::Lanes, uuid)),
+                15 => named!(IndexName::Resources { kind: ResourceKind::Lanes, namespace }),
+                16 => named!(IndexName::Expiry(ResourceKind::Lanes)),
+                17 => named!(StreamName::Frames { execution: uuid, attempt }),
                 _ => named!(StreamName::Journal),
             }
         })

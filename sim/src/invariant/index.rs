@@ -80,8 +80,8 @@ fn note(
     position: ScanPosition,
     positions: &mut IndexPositions,
 ) -> Result<(), Broken> {
-    if matches!(index, IndexName::Signals { .. }) {
-        // Its members are signals, not executions: another check reads them.
+    if let IndexName::Signals { .. } | IndexName::Resources { .. } | IndexName::Expiry(_) = index {
+        // Its members are no executions: other checks read them.
         return Ok(());
     }
     let record = model.records.get(&id);
@@ -103,7 +103,10 @@ fn note(
         IndexName::Retention => &mut positions.retention,
         IndexName::BlockedRoute { .. } => &mut positions.blocked_route,
         IndexName::All { .. } => &mut positions.all,
-        IndexName::Quarantine | IndexName::Signals { .. } => {
+        IndexName::Quarantine
+        | IndexName::Signals { .. }
+        | IndexName::Resources { .. }
+        | IndexName::Expiry(_) => {
             ensure!(false, TAG, "{id} has an entry in {index:?}");
             return Ok(());
         }

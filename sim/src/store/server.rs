@@ -391,9 +391,11 @@ fn cover(coverage: &mut Coverage, model: &Model, change: &Change<'_>) {
 }
 
 /// Extracts the writes of a unit. It is about the execution whose record it expects first; `None`
-/// for shared configuration.
+/// for a record beside executions.
 fn plan(partition: Partition, unit: &Unit) -> Result<Option<Plan>, Broken> {
-    if let Some((RecordKey::Meta | RecordKey::Secrets, _)) = unit.expect.first() {
+    if let Some((RecordKey::Meta | RecordKey::Secrets | RecordKey::Resource(..), _)) =
+        unit.expect.first()
+    {
         return Ok(None);
     }
     let Some((RecordKey::Execution(uuid), version)) = unit.expect.first() else {

@@ -2,6 +2,7 @@
 
 use ff_core::id::{AttemptIndex, ExecutionKind, LaneId, Namespace};
 use ff_core::partition::{Partition, PartitionFamily};
+use ff_core::resource::ResourceKind;
 use ff_core::store::{IndexName, Member, RecordKey, StreamName, Topic, ValueKey};
 
 use super::plan::MEMBERS;
@@ -50,7 +51,8 @@ pub(super) fn record(number: usize) -> RecordKey {
         Some(0) => RecordKey::Meta,
         Some(1) => RecordKey::Secrets,
         Some(2) => signal(1, 0),
-        Some(more) => signal(0, more - 3),
+        Some(3) => RecordKey::Resource(ResourceKind::Lanes, member(0)),
+        Some(more) => signal(0, more - 4),
     }
 }
 
@@ -85,6 +87,8 @@ pub(super) fn index(number: usize, texts: &[String]) -> IndexName {
         6 => IndexName::Quarantine,
         RETENTION => IndexName::Retention,
         7 => queue(1, 0, 0),
+        11 => IndexName::Resources { kind: ResourceKind::Lanes, namespace: namespace(0) },
+        12 => IndexName::Expiry(ResourceKind::Lanes),
         more => IndexName::Signals { execution: member(more - 8) },
     }
 }

@@ -152,6 +152,8 @@ pub enum CapsPlan {
 pub enum Ring {
     /// The executions of a namespace that are blocked by route.
     Routes(usize),
+    /// The lanes of a namespace.
+    Lanes(usize),
     /// A stream.
     Stream(usize),
 }
@@ -247,13 +249,13 @@ pub enum FromPlan {
 pub const PARTITIONS: usize = 4;
 /// Members in the pool.
 pub const MEMBERS: usize = 6;
-/// Records in the pool: an execution and a signal for each member, one more signal, and two records
-/// of the store itself.
-pub const RECORDS: usize = 2 * MEMBERS + 3;
+/// Records in the pool: an execution and a signal for each member, one more signal, one
+/// beside executions, and two records of the store itself.
+pub const RECORDS: usize = 2 * MEMBERS + 4;
 /// Values in the pool: two for each member, and those of two signals.
 pub const VALUES: usize = 2 * MEMBERS + 2;
 /// Indexes in the pool.
-pub const INDEXES: usize = 11;
+pub const INDEXES: usize = 13;
 /// Streams in the pool.
 pub const STREAMS: usize = 4;
 /// Kinds of requests over a bound.
@@ -412,6 +414,7 @@ fn caps() -> impl Strategy<Value = CapsPlan> {
 fn ring() -> impl Strategy<Value = Ring> {
     prop_oneof![
         1 => (0..2_usize).prop_map(Ring::Routes),
+        1 => (0..2_usize).prop_map(Ring::Lanes),
         3 => pick(STREAMS).prop_map(Ring::Stream),
     ]
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ff_core::execution::Purpose;
 use ff_core::id::Namespace;
 use ff_core::partition::Partition;
+use ff_core::resource::ResourceKind;
 use ff_core::score::Score;
 use ff_core::store::{
     Bytes, Commit, Cursor, IndexName, IndexWrite, MemoryStore, Poll, PollOf, Read, RecordKey,
@@ -177,6 +178,10 @@ impl<'a> Resolver<'a> {
         unit.drop_streams = dropped.filter(|stream| !grows(stream)).collect();
         unit.ring.extend(plan.ring.iter().map(|ring| match ring {
             Ring::Routes(text) => Topic::Routes { namespace: self.namespace(*text) },
+            Ring::Lanes(text) => {
+                let (kind, namespace) = (ResourceKind::Lanes, self.namespace(*text));
+                Topic::Resources { kind, namespace }
+            }
             Ring::Stream(stream) => names::topic(names::stream(*stream), partition),
         }));
         unit

@@ -151,6 +151,7 @@ fn words(index: &IndexName) -> String {
         IndexName::All { .. } => "the list".to_owned(),
         IndexName::Quarantine => "quarantine".to_owned(),
         IndexName::Signals { .. } => "its signals".to_owned(),
+        IndexName::Resources { kind, .. } | IndexName::Expiry(kind) => format!("{kind:?}"),
     }
 }
 
@@ -433,7 +434,10 @@ impl AuditPartition {
             IndexName::Retention => entries.retention,
             IndexName::BlockedRoute { .. } => entries.blocked_route,
             IndexName::All { .. } => Some(entries.all),
-            IndexName::Quarantine | IndexName::Signals { .. } => None,
+            IndexName::Quarantine
+            | IndexName::Signals { .. }
+            | IndexName::Resources { .. }
+            | IndexName::Expiry(_) => None,
         };
         let held = *index == IndexName::Due && score <= self.held_until();
         match expected {
@@ -489,8 +493,11 @@ impl AuditPartition {
                 self.look.unroutable += 1;
             }
             IndexName::All { .. } => seen.in_list = true,
-            // What it stands in is of executions: signals are not looked at.
-            IndexName::Quarantine | IndexName::Signals { .. } => {}
+            // Only indexes of executions are looked at.
+            IndexName::Quarantine
+            | IndexName::Signals { .. }
+            | IndexName::Resources { .. }
+            | IndexName::Expiry(_) => {}
         }
     }
 

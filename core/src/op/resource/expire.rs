@@ -1,0 +1,119 @@
+//! Removing records beside executions once their time is over.
+
+use crate::error::{Applied, EngineError};
+use crate::execution::Purpose;
+use crate::op::loaded::other_reply;
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
+use crate::partition::Partition;
+use crate::resource::{Resource, ResourceId};
+use crate::score::Score;
+use crate::store::bounds::{MAX_PAGE_BYTES, MAX_UNITS};
+use crate::store::{
+    Commit, IndexName, IndexWrite, ReplyBody, Request, Scan, Scanned, Unit, UnitReply,
+};
+use crate::time::{DurationMs, HostTime, TimestampMs, Window};
+
+use super::stored::{LoadedResource, key_of, write_entries};
+
+/// Removes the records of one kind in one partition whose time is over, at most 64.
+#[derive(Clone, Debug)]
+pub struct RemoveExpired<R> {
+    partition: Partition,
+    patience: Patience,
+    kind: std::marker::PhantomData<R>,
+}
+
+const OP: &str = "remove_expired";
+
+impl<R: Resource> RemoveExpired<R> {
+    /// Creates the operation.
+    pub const fn new(partition: Partition, patience: Patience) -> Self {
+        Self { partition, patience, kind: std::marker::PhantomData }
+    }
+
+    /// The units that remove what is over. An index entry without a record, or with one that is to
+    /// be removed later, is corrected.
+    fn removals(&mut self, scanned: &Scanned, at: TimestampMs) -> Vec<Unit> {
+        let mut units = Vec::new();
+        for entry in &scanned.entries {
+            let (member, score) = (entry.position.member, entry.position.score);
+            if score > Score::at(at) {
+                break;
+            }
+            let id = ResourceId { kind: R::KIND, partition: self.partition, uuid: member };
+            let mut unit = Unit::new(Purpose::Finish, self.patience.nonce());
+            let index = IndexName::Expiry(R::KIND);
+            let stored = entry.record.as_ref();
+            let version = stored.map_or_else(Default::default, |stored| stored.version);
+            unit.expect.push((key_of(&id), version));
+            let codec = self.patience.codec();
+            match stored.map(|stored| LoadedResource::<R>::of(stored, codec)) {
+                // A program that can read the record removes it.
+                Some(Err(_)) => continue,
+                Some(Ok(loaded)) => match loaded.record().expires_at() {
+                    Some(expires_at) if expires_at <= at => {
+                        unit.window = Window::from(expires_at);
+                        unit.remove.push(key_of(&id));
+                        write_entries(&mut unit, member, Some(loaded.record()), None);
+                    }
+                    expires_at => {
+                        let score = expires_at.map(Score::at);
+                        unit.index.push(IndexWrite { index, member, score });
+                    }
+                },
+                None => unit.index.push(IndexWrite { index, member, score: None }),
+            }
+            units.push(unit);
+        }
+        units
+    }
+}
+
+impl<R: Resource> Operation for RemoveExpired<R> {
+    /// How many records were removed or corrected. If it is 64, more may be left.
+    type Output = Result<usize, EngineError>;
+
+    fn partition(&self) -> Option<Partition> {
+        Some(self.partition)
+    }
+
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        Some(self.patience.left(now))
+    }
+
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        match event {
+            Event::Start | Event::Wake => {
+                self.patience.begin(now);
+                let step = Step::Send(Request::Scan(Scan {
+                    partition: self.partition,
+                    index: IndexName::Expiry(R::KIND),
+                    after: None,
+                    limit: MAX_UNITS as u32,
+                    bytes: MAX_PAGE_BYTES,
+                }));
+                self.patience.in_time(step, OP, Applied::No, now)
+            }
+            Event::Reply(reply) => match reply.body {
+                ReplyBody::Scan(scanned) => {
+                    let (partition, units) = (self.partition, self.removals(&scanned, reply.at));
+                    match units.is_empty() {
+                        true => Step::Done(Ok(0)),
+                        false => Step::Send(Request::Commit(Commit { partition, units })),
+                    }
+                }
+                // A unit that met a conflict is looked at again in the next round.
+                ReplyBody::Commit(units) => {
+                    let done = |unit: &&UnitReply| matches!(unit, UnitReply::Committed { .. });
+                    Step::Done(Ok(units.iter().filter(done).count()))
+                }
+                ReplyBody::OverBound(over) => Step::fail(over),
+                _ => self.resume(Event::Failure(other_reply(OP)), now),
+            },
+            Event::Failure(failure) => {
+                Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
+            }
+        }
+    }
+}

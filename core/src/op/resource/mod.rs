@@ -1,0 +1,13 @@
+//! Operations on records beside executions (`docs/architecture.md`, Records beside executions).
+
+mod change;
+mod expire;
+mod list;
+mod read;
+mod stored;
+
+pub use change::{ChangeResource, ResourceChanged};
+pub use expire::RemoveExpired;
+pub use list::{ListResources, ResourcePage};
+pub use read::ReadResources;
+pub use stored::LoadedResource;
