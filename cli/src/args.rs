@@ -3,6 +3,7 @@
 mod config;
 mod duration;
 mod generate;
+mod lanes;
 mod list;
 mod operate;
 mod result;
@@ -22,6 +23,7 @@ use crate::doctor::DoctorArgs;
 
 pub use config::ConfigArgs;
 pub use generate::{CompletionsArgs, ManArgs};
+pub use lanes::{LanesArgs, ListLanesArgs, SetLaneArgs};
 pub use list::ListArgs;
 pub use operate::{CancelArgs, OperateArgs};
 pub use result::ResultArgs;
@@ -346,6 +348,24 @@ pub enum Command {
     Resume(OperateArgs),
     /// Rotate or list the secrets that sign waitpoint tokens
     Secret(SecretArgs),
+    /// List lanes, and pause, resume, drain or disable them
+    ///
+    ///     ff lanes                                    the lanes that are not active, or have work
+    ///     ff lanes pause mail --reason "a deploy"     start no more mail
+    ///     ff lanes resume mail
+    ///
+    ///     state       accepts submissions   starts work
+    ///     active      yes                   yes
+    ///     paused      yes                   no
+    ///     draining    no                    yes
+    ///     disabled    no                    no
+    ///
+    /// All programs follow a change within about a second. Work that runs goes on. A lane that
+    /// nobody has changed is active.
+    ///
+    /// Exit code: 0 on success, 1 if the store does not answer within 10 s, 2 for bad usage.
+    #[command(verbatim_doc_comment)]
+    Lanes(LanesArgs),
     /// Cancel an execution that has not ended
     ///
     /// If a worker is running the execution, the worker kills the command when it next renews its

@@ -14,6 +14,7 @@ mod generate;
 mod history;
 mod input;
 mod job_line;
+mod lanes;
 mod lines;
 mod list;
 mod names;
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
             Command::Signal(args) => signal::signal(args).await,
             Command::Resume(args) => operate::resume(args).await,
             Command::Secret(args) => secret::secret(args.command).await,
+            Command::Lanes(args) => lanes::lanes(args).await,
             Command::Cancel(args) => operate::cancel(args).await,
             Command::Replay(args) => operate::replay(args).await,
             Command::Revoke(args) => operate::revoke(args).await,

@@ -11,6 +11,8 @@ pub enum Missing {
     Signal,
     /// The buffered signals.
     BufferedSignals,
+    /// The lanes of the namespace.
+    Lanes,
 }
 
 impl fmt::Display for Missing {
@@ -19,6 +21,7 @@ impl fmt::Display for Missing {
             Self::Secrets => "the secrets of waitpoint tokens",
             Self::Signal => "the record of the signal",
             Self::BufferedSignals => "the buffered signals",
+            Self::Lanes => "the lanes of the namespace",
         })
     }
 }

@@ -40,6 +40,10 @@ mod bugs {
         GraceCutShort,
         /// Readers of the journal do not compare the identity of the store.
         IdentityIgnored,
+        /// A worker does not hear that lanes have changed.
+        LaneChangeMissed,
+        /// A program reads the lanes once, and never again.
+        LanesReadOnce,
         /// A worker takes executions of kinds that it does not serve.
         KindIgnored,
         /// A worker relies on a lease for its whole ttl, however little is left.
@@ -48,6 +52,8 @@ mod bugs {
         LostReplyForgotten,
         /// After a conflict the old decision is sent again.
         OldDecisionRetried,
+        /// A worker takes executions of paused lanes.
+        PausedLaneTaken,
         /// The record in a reply is taken for the one that was requested.
         RecordNotCompared,
         /// A queue is removed from the list although a take leaves entries in it.

@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use allocation_counter::{AllocationInfo, measure};
 use ff_core::execution::{AnyCommand, Decide, Execution, Facts, Next, Verdict};
+use ff_core::lane::Lanes;
 use ff_core::store::codec::{FORMAT, decode, encode};
 
 use crate::common::{Bench, START, Submission, at, complete, fail, offer, on_due, renew};
@@ -30,7 +31,12 @@ impl Costs {
             AnyCommand::Create(_) => None,
             _ => Some(bench.record().clone()),
         };
-        let facts = Facts { record: record.as_ref(), ..Facts::default() };
+        let lanes = match &command {
+            AnyCommand::Create(create) => Some(Lanes::new(create.namespace.clone())),
+            _ => None,
+        };
+        let (record, lanes) = (record.as_ref(), lanes.as_ref());
+        let facts = Facts { record, lanes, ..Facts::default() };
         let mut ruling = None;
         self.note(step, measure(|| ruling = Some(command.decide(&facts, at(now)))));
         let Some(Ok(Verdict::Apply(decision))) = ruling else { panic!("{step}: {ruling:?}") };

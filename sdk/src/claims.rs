@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use ff_core::agent::{Claimant, ClaimedWork, Claimer, Served};
 use ff_core::error::EngineError;
 use ff_core::op::ReadyQueues;
+use ff_core::resource::ResourceKind;
 use ff_core::store::Topic;
 use ff_core::store::bounds::MAX_UNITS;
 use ff_core::time::{DurationMs, HostTime};
@@ -64,7 +65,9 @@ impl ClaimGroup {
         let topic =
             |lane: &_| Topic::Lane { namespace: namespace.clone(), lane: Clone::clone(lane) };
         let routes = Topic::Routes { namespace: namespace.clone() };
-        let topics = served.lanes.iter().map(topic).chain([routes]).collect();
+        let (kind, changed_in) = (ResourceKind::Lanes, namespace.clone());
+        let lanes = Topic::Resources { kind, namespace: changed_in };
+        let topics = served.lanes.iter().map(topic).chain([routes, lanes]).collect();
         let wake_ups = connection.backend.subscribe(topics);
         let listening = wake_ups.map(|mut wake_ups| {
             let claims = claims.clone();

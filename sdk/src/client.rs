@@ -1,5 +1,6 @@
 //! The client: submits executions, waits for their results, and operates on them.
 
+mod lanes;
 mod result;
 mod scans;
 mod streams;
@@ -15,10 +16,11 @@ use ff_core::backend::{BackendReport, EngineBackend};
 use ff_core::error::{Applied, EngineError};
 use ff_core::execution::{
     AnyOutcome, Cancel, CancelledBy, ChangePriority, Command, Create, CreateOutcome,
-    ExecutionSnapshot, InNamespace, OperatorCall, Phase, Replay, Replayed, RevokeLease, Revoked,
-    ValueKind, snapshot,
+    ExecutionSnapshot, Facts, InNamespace, OperatorCall, Phase, Replay, Replayed, RevokeLease,
+    Revoked, ValueKind, snapshot,
 };
 use ff_core::id::{ExecutionId, Namespace, RequestId};
+use ff_core::lane::Lanes;
 use ff_core::op::{
     CarryCommand, Known, ListExecutions, ListFilter, ListPage, ListPosition, Loaded,
     OperationContext, Query, ReadExecution,
@@ -37,6 +39,7 @@ use crate::error::SdkError;
 use crate::shared::{Connection, Sources, lock};
 use crate::submission::{IntoSubmission, Submission};
 
+pub use lanes::{LaneNote, LaneStatus};
 pub use result::{ExecutionResult, History, HistoryEntry};
 pub use scans::{QuarantinePage, Quarantined};
 pub use streams::{Tail, TailItem};
@@ -203,7 +206,10 @@ impl Client {
         let create =
             submission.clone().into_create(&config.namespace, partitions, limit, uuid, 0)?;
         let now = connection.store_now(create.execution_id.partition());
-        let ruling = ff_core::execution::create(None, &create, now);
+        // The store knows the state of the lane.
+        let lanes = Lanes::new(config.namespace.clone());
+        let facts = Facts { lanes: Some(&lanes), ..Facts::default() };
+        let ruling = ff_core::execution::create(&facts, &create, now);
         ruling.map(|_| ()).map_err(|rejection| EngineError::from(rejection).into())
     }
 

@@ -66,7 +66,8 @@ pub use admin::FlowFabricAdminClient;
 pub use audit::{AuditProgress, AuditReport, Auditor};
 pub use builder::{WorkerBuilder, unique_name};
 pub use client::{
-    Client, ExecutionResult, History, HistoryEntry, QuarantinePage, Quarantined, Tail, TailItem,
+    Client, ExecutionResult, History, HistoryEntry, LaneNote, LaneStatus, QuarantinePage,
+    Quarantined, Tail, TailItem,
 };
 pub use config::{ClientConfig, WorkerConfig};
 pub use connect::{StoreOptions, open};
@@ -127,6 +128,7 @@ pub use ff_core::id::{
     TextIdError, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
 };
 pub use ff_core::kinds::Kinds;
+pub use ff_core::lane::{LaneChange, LaneSetting, LaneState};
 pub use ff_core::op::{
     Fault, FramePage, ListFilter, ListPage, ListPosition, ReceivedSignal, StoredFrame, Suspect,
 };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capability::CapabilityError;
 use crate::cause::Missing;
-use crate::id::{AttemptId, ExecutionId, ExecutionIdError, LeaseEpoch, TextIdError};
+use crate::id::{AttemptId, ExecutionId, ExecutionIdError, LaneId, LeaseEpoch, TextIdError};
 use crate::policy::PolicyError;
 use crate::state::{EligibilityState, LifecyclePhase, TerminalOutcome};
 use crate::tags::TagError;
@@ -177,6 +177,26 @@ rejections! {
     /// A call that needs a lease has an incomplete fence.
     #[error("incomplete fence: give all of lease_id, lease_epoch and attempt_id")]
     PartialFenceTriple => Validation, Terminal, 400;
+    /// The lane is draining: it accepts no submissions.
+    #[error("lane {lane} is draining{}: it accepts no submissions", because(reason.as_deref()))]
+    LaneDraining {
+        /// The lane.
+        lane: LaneId,
+        /// When the state was set.
+        since: TimestampMs,
+        /// The reason that the operator gave.
+        reason: Option<String>,
+    } => Conflict, Retryable, 409;
+    /// The lane is disabled: it accepts no submissions and starts nothing.
+    #[error("lane {lane} is disabled{}: it accepts no submissions", because(reason.as_deref()))]
+    LaneDisabled {
+        /// The lane.
+        lane: LaneId,
+        /// When the state was set.
+        since: TimestampMs,
+        /// The reason that the operator gave.
+        reason: Option<String>,
+    } => Conflict, Retryable, 409;
     /// The idempotency key was used for other content.
     #[error("the idempotency key belongs to {existing}, which has other content; use another key")]
     IdempotencyMismatch {
@@ -366,6 +386,11 @@ rejections! {
         /// The active format.
         active: u8,
     } => Conflict, Terminal, 409;
+}
+
+/// The reason that an operator gave, as a part of a sentence.
+fn because(reason: Option<&str>) -> String {
+    reason.map_or_else(String::new, |reason| format!(" ({reason})"))
 }
 
 macro_rules! invalid {

@@ -67,6 +67,8 @@ pub struct Needs {
     pub secrets: bool,
     /// The secret that the command's token names, if it has a token.
     pub kid: Option<Kid>,
+    /// The namespace whose lanes are read.
+    pub lanes: Option<Namespace>,
 }
 
 impl CommandSpec {
@@ -77,7 +79,7 @@ impl CommandSpec {
             execution_id,
             purpose: Purpose::Finish,
             identity,
-            needs: Needs { signal: None, secrets: false, kid: None },
+            needs: Needs { signal: None, secrets: false, kid: None, lanes: None },
             fetches: &[],
             resend_within: None,
         }
@@ -85,7 +87,7 @@ impl CommandSpec {
 }
 
 /// The facts of a command that issues tokens.
-const TOKENS: Needs = Needs { signal: None, secrets: true, kid: None };
+const TOKENS: Needs = Needs { signal: None, secrets: true, kid: None, lanes: None };
 /// The values of a command that claims.
 const PAYLOAD: &[ValueKind] = &[ValueKind::Payload];
 
@@ -120,8 +122,8 @@ macro_rules! commands {
 commands! {
     this, facts, now;
     Create => CreateOutcome, "create", this.execution_id, IdentityKind::Creator,
-        { purpose: Purpose::Admit, resend_within: Some(CREATE_WITHIN) },
-        rule::create(facts.record, this, now);
+        { purpose: Purpose::Admit, resend_within: Some(CREATE_WITHIN), needs: needs_of_create(this) },
+        rule::create(facts, this, now);
     IssueClaimGrant => Granted, "issue_claim_grant", this.execution_id, IdentityKind::Grant, {},
         rule::issue_claim_grant(facts.execution()?, this, now);
     IssueReclaimGrant => ReclaimGranted, "issue_reclaim_grant",
@@ -197,7 +199,12 @@ const fn identity_of_cancel(by: &CancelledBy) -> IdentityKind {
 }
 
 fn needs_of_signal(command: &DeliverSignal) -> Needs {
-    Needs { signal: Some(command.signal_id), secrets: true, kid: command.token.kid() }
+    let (signal, kid) = (Some(command.signal_id), command.token.kid());
+    Needs { signal, secrets: true, kid, lanes: None }
+}
+
+fn needs_of_create(command: &Create) -> Needs {
+    Needs { lanes: Some(command.namespace.clone()), ..Needs::default() }
 }
 
 /// A command that sees the executions of one namespace only: those of other namespaces do not

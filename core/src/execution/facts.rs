@@ -1,7 +1,8 @@
 //! The facts that a rule decides on.
 
 use crate::error::{Missing, Rejection};
-use crate::id::{Namespace, SuspensionId};
+use crate::id::{LaneId, Namespace, SuspensionId};
+use crate::lane::Lanes;
 use crate::time::{TimestampMs, Window};
 use crate::token::{Keyring, KnownKeyring};
 
@@ -19,6 +20,8 @@ pub struct Facts<'a> {
     pub keyring: Option<&'a KnownKeyring>,
     /// The buffered signals of the execution, as far as they were read.
     pub buffered: Option<&'a BufferedSignals>,
+    /// The lanes of the namespace; `None` if they were not read.
+    pub lanes: Option<&'a Lanes>,
     /// The life and the suspension that the operation saw first; `None` if it saw no record before.
     pub first_seen: Option<FirstSeen>,
 }
@@ -86,6 +89,16 @@ impl<'a> Facts<'a> {
     pub(super) fn ring(&self, now: TimestampMs) -> Result<&'a Keyring, Rejection> {
         let unread = Rejection::Unread { what: Missing::Secrets };
         self.keyring.map_or(Err(unread), |keyring| keyring.ring(now))
+    }
+
+    /// Refuses a submission to a lane that accepts none.
+    ///
+    /// # Errors
+    ///
+    /// `LaneDraining`, `LaneDisabled`; `Unread` if the operation has to read the lanes first.
+    pub(super) fn check_accepts(&self, lane: &LaneId) -> Result<(), Rejection> {
+        let unread = Rejection::Unread { what: Missing::Lanes };
+        self.lanes.map_or(Err(unread), |lanes| lanes.check_accepts(lane))
     }
 
     /// How long a decision by the secrets holds.

@@ -10,10 +10,11 @@ use crate::time::{DurationMs, TimestampMs};
 use crate::token::{KEYRING_FOR, KnownKeyring};
 
 use super::loaded::unreadable;
+use super::resource::LanesCache;
 use super::retry_budget::RetryBudget;
 
 /// The context that a program passes to each of its operations: how long it may try, the program's
-/// codec, the store that it is connected to, the secrets of tokens that it read last, and the
+/// codec, the store that it is connected to, the secrets of tokens and the lanes that it read, and the
 /// budget of its retries.
 #[derive(Clone, Debug)]
 pub struct OperationContext {
@@ -21,14 +22,21 @@ pub struct OperationContext {
     codec: Codec,
     store: KnownStore,
     keyrings: KeyringCache,
+    lanes: LanesCache,
     retries: RetryBudget,
 }
 
 impl OperationContext {
     /// The context of operations that may try for this time.
     pub fn new(allowed: DurationMs, codec: Codec) -> Self {
-        let (store, keyrings) = (KnownStore::default(), KeyringCache::default());
-        Self { allowed, codec, store, keyrings, retries: RetryBudget::default() }
+        Self {
+            allowed,
+            codec,
+            store: KnownStore::default(),
+            keyrings: KeyringCache::default(),
+            lanes: LanesCache::default(),
+            retries: RetryBudget::default(),
+        }
     }
 
     /// The same context with another time.
@@ -56,6 +64,11 @@ impl OperationContext {
     /// The secrets of tokens that the program read last.
     pub const fn keyrings(&self) -> &KeyringCache {
         &self.keyrings
+    }
+
+    /// The lanes that the program has read.
+    pub const fn lanes(&self) -> &LanesCache {
+        &self.lanes
     }
 
     /// The program's codec.

@@ -30,8 +30,8 @@ pub use read::{
     Suspect,
 };
 pub use resource::{
-    ChangeResource, ListResources, LoadedResource, ReadResources, RemoveExpired, ResourceChanged,
-    ResourcePage,
+    ChangeResource, LanesCache, ListResources, LoadedResource, ReadLanes, ReadResources,
+    RemoveExpired, ResourceChanged, ResourcePage,
 };
 pub use retry_budget::{RetryBudget, RetryLimits};
 pub use work::{

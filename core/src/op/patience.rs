@@ -8,6 +8,7 @@ use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::context::{KeyringCache, OperationContext};
 use super::operation::Step;
+use super::resource::LanesCache;
 
 /// How long a program holds the entries that it took before others are offered them: 5 s.
 pub const HOLD: DurationMs = DurationMs::from_secs(5);
@@ -87,6 +88,11 @@ impl Patience {
     /// The secrets of tokens that the program read last.
     pub(super) const fn keyrings(&self) -> &KeyringCache {
         self.context.keyrings()
+    }
+
+    /// The lanes that the program has read.
+    pub(super) const fn lanes(&self) -> &LanesCache {
+        self.context.lanes()
     }
 
     /// Separate patience for another part of the operation.

@@ -32,7 +32,7 @@ impl ResourceKind {
     /// Returns the family of the partitions that hold records of this kind.
     pub const fn family(self) -> PartitionFamily {
         match self {
-            Self::Lanes => PartitionFamily::Quota,
+            Self::Lanes => PartitionFamily::Meta,
         }
     }
 

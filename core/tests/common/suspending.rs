@@ -17,6 +17,7 @@ use ff_core::execution::{
 use ff_core::id::{
     FrameType, Nonce, SignalId, SignalName, SignalSource, SuspensionId, WaitpointId, WaitpointKey,
 };
+use ff_core::lane::Lanes;
 use ff_core::time::TimestampMs;
 use ff_core::token::{Keyring, Kid, KnownKeyring, Secret, Subject, WaitpointToken};
 use uuid::Uuid;
@@ -212,11 +213,12 @@ pub struct Reads {
     pub signal: Option<FoundSignal>,
     pub keyring: Option<KnownKeyring>,
     pub buffered: Option<BufferedSignals>,
+    pub lanes: Option<Lanes>,
     pub first_seen: Option<FirstSeen>,
 }
 
 impl Reads {
-    /// Nothing was read. An operator's call may say by its request id which life was seen first.
+    /// Nothing was read but the lanes, all of which are active. An operator's call may say by its request id which life was seen first.
     pub fn nothing(command: &AnyCommand) -> Self {
         let call = match command {
             AnyCommand::Cancel(Cancel { by: CancelledBy::Operator(call), .. }) => Some(call),
@@ -228,7 +230,11 @@ impl Reads {
         };
         let life = call.and_then(|call| call.request_id.as_str().split_once('/')?.1.parse().ok());
         let first_seen = life.map(|life| FirstSeen { life, suspension: None });
-        Self { first_seen, ..Self::default() }
+        let lanes = match command {
+            AnyCommand::Create(create) => Some(Lanes::new(create.namespace.clone())),
+            _ => None,
+        };
+        Self { first_seen, lanes, ..Self::default() }
     }
 
     /// Decides a command with these facts.
@@ -243,6 +249,7 @@ impl Reads {
             signal: self.signal.as_ref(),
             keyring: self.keyring.as_ref(),
             buffered: self.buffered.as_ref(),
+            lanes: self.lanes.as_ref(),
             first_seen: self.first_seen,
         };
         command.decide(&facts, now)

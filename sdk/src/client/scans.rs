@@ -173,7 +173,7 @@ impl Client {
     }
 
     /// Reads the list of queues of a partition.
-    async fn queues(&self, partition: Partition) -> Result<Vec<FirstOf>, EngineError> {
+    pub(super) async fn queues(&self, partition: Partition) -> Result<Vec<FirstOf>, EngineError> {
         let connection = &self.0.connection;
         let (mut queues, page) = (Vec::new(), MAX_PAGE);
         loop {

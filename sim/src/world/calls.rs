@@ -136,7 +136,7 @@ impl World {
                     let listens = |worker: &usize| self.profiles[*worker].lanes.contains(lane);
                     (0..workers).filter(listens).collect()
                 }
-                Topic::Routes { .. } => (0..workers).collect(),
+                Topic::Routes { .. } | Topic::Resources { .. } => (0..workers).collect(),
                 Topic::Due => (workers..workers + self.settings.timekeepers).collect(),
                 _ => continue,
             };

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::bounded::Bounded;
 use crate::capability::Capabilities;
 use crate::error::Rejection;
+use crate::execution::facts::Facts;
 use crate::execution::record::{
     Blocks, ContentDigest, Counts, Decision, DelayReason, Event, Execution, NextAttempt, NotBefore,
     Phase, Ruling, Runnable, ValueEffect, ValueKind, Verdict,
@@ -95,15 +96,11 @@ impl CreateOutcome {
 ///
 /// # Errors
 ///
-/// `IdempotencyMismatch`, `PayloadTooLarge`, `InvalidPolicy`, `DeadlineNotInFuture`. A repeat is
-/// recognised before any of them.
-pub fn create(
-    current: Option<&Execution>,
-    command: &Create,
-    now: TimestampMs,
-) -> Ruling<CreateOutcome> {
+/// `IdempotencyMismatch`, `LaneDraining`, `LaneDisabled`, `PayloadTooLarge`, `InvalidPolicy`,
+/// `DeadlineNotInFuture`. A repeat is recognised before any of them.
+pub fn create(facts: &Facts<'_>, command: &Create, now: TimestampMs) -> Ruling<CreateOutcome> {
     let id = command.execution_id;
-    if let Some(existing) = current {
+    if let Some(existing) = facts.record {
         if existing.creator == command.creator {
             return Ok(Verdict::Repeat(CreateOutcome::Created(id)));
         }
@@ -112,6 +109,7 @@ pub fn create(
         }
         return Ok(Verdict::Repeat(CreateOutcome::Duplicate(id)));
     }
+    facts.check_accepts(&command.lane)?;
     let bytes = command.payload.as_ref().map_or(0, |payload| payload.len());
     if bytes > command.payload_limit {
         return Err(Rejection::PayloadTooLarge { bytes, limit: command.payload_limit });

@@ -54,8 +54,14 @@ impl<C: Decide> Batch<C> {
     /// Gathers the next requests of the children into one request.
     fn gather(&mut self, now: HostTime) -> Step<Vec<Result<Committed<C::Outcome>, EngineError>>> {
         for child in &mut self.children {
-            if matches!(child.state, State::Waits { until } if until <= now.local) {
-                child.resume(Event::Wake, now);
+            match child.state {
+                State::Fresh => child.resume(Event::Start, now),
+                State::Waits { until } if until <= now.local => child.resume(Event::Wake, now),
+                _ => {}
+            }
+            // The others start once this is answered: the program keeps what it reads.
+            if let State::Sends(_) = child.state {
+                break;
             }
         }
         if let Some(request) = self.commits().or_else(|| self.reads()).or_else(|| self.single()) {
@@ -208,14 +214,13 @@ impl<C: Decide> Operation for Batch<C> {
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         match event {
-            Event::Start => self.children.iter_mut().for_each(|c| c.resume(Event::Start, now)),
+            Event::Start | Event::Wake => {}
             Event::Reply(reply) => self.hand_out(reply, now),
             Event::Failure(failure) => {
                 for number in std::mem::take(&mut self.in_flight) {
                     self.children[number].resume(Event::Failure(failure.clone()), now);
                 }
             }
-            Event::Wake => {}
         }
         self.gather(now)
     }

@@ -221,6 +221,7 @@ impl<C: Decide> CarryCommand<C> {
             signal: basis.signal.as_ref(),
             keyring: self.facts.as_ref().and_then(|facts| facts.keyring()),
             buffered: self.facts.as_ref().map(|facts| facts.buffered()),
+            lanes: self.facts.as_ref().and_then(|facts| facts.lanes()),
             first_seen: self.first_seen,
         };
         let ruling = self.command.decide(&facts, at);

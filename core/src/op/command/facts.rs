@@ -1,15 +1,19 @@
-//! Reading the facts that a command needs besides its execution's record: the secrets of tokens,
-//! and buffered signals (`docs/spec.md`, 5).
+//! Reading the facts that a command needs besides its execution's record: the secrets of tokens
+//! and buffered signals (`docs/spec.md`, 5), and lanes (`docs/spec.md`, 7).
+
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::error::{Applied, EngineError, Missing};
 use crate::execution::{BufferedSignals, CommandSpec, SignalRecord};
-use crate::id::ExecutionId;
+use crate::id::{ExecutionId, Namespace};
+use crate::lane::Lanes;
 use crate::op::config::{Answer, read_ring, read_secrets, write_first_ring};
 use crate::op::loaded::{other_reply, unreadable};
-use crate::op::operation::{Event, Step};
+use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
+use crate::op::resource::ReadLanes;
 use crate::score::Score;
 use crate::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use crate::store::{
@@ -18,13 +22,17 @@ use crate::store::{
 use crate::time::{HostTime, TimestampMs};
 use crate::token::{KEYRING_FOR, Keyring, Kid, KnownKeyring};
 
-/// The secrets of tokens and the buffered signals, as one operation has read them.
+/// The secrets of tokens, the buffered signals and the lanes, as one operation has read them.
 #[derive(Clone, Debug)]
 pub(super) struct ReadFacts {
     op: &'static str,
     execution_id: ExecutionId,
     /// The secret that the command's token names.
     kid: Option<Kid>,
+    /// The namespace whose lanes the command needs.
+    lanes_of: Option<Namespace>,
+    lanes: Option<Arc<Lanes>>,
+    read_lanes: Option<ReadLanes>,
     patience: Patience,
     reading: Option<Reading>,
     keyring: Option<KnownKeyring>,
@@ -45,6 +53,7 @@ enum Reading {
     /// Writes the first secret of the store, and reads it then.
     FirstSecret,
     Signals,
+    Lanes,
 }
 
 /// How often a command may ask for more before it gives up: for a page of each thousand of its
@@ -57,11 +66,14 @@ type Reads = Step<Result<(), EngineError>>;
 impl ReadFacts {
     /// The facts of a command that needs any.
     pub(super) fn new(spec: &CommandSpec, patience: &mut Patience) -> Option<Box<Self>> {
-        spec.needs.secrets.then(|| {
+        (spec.needs.secrets || spec.needs.lanes.is_some()).then(|| {
             Box::new(Self {
                 op: spec.name,
                 execution_id: spec.execution_id,
                 kid: spec.needs.kid.clone(),
+                lanes_of: spec.needs.lanes.clone(),
+                lanes: None,
+                read_lanes: None,
                 patience: patience.fork(),
                 reading: None,
                 keyring: None,
@@ -84,6 +96,11 @@ impl ReadFacts {
         &self.buffered
     }
 
+    /// The lanes, if they were read.
+    pub(super) fn lanes(&self) -> Option<&Lanes> {
+        self.lanes.as_deref()
+    }
+
     /// Whether a read is under way.
     pub(super) const fn is_reading(&self) -> bool {
         self.reading.is_some()
@@ -94,10 +111,14 @@ impl ReadFacts {
         self.doubtful
     }
 
-    /// Takes the secrets that the program has read within a second, if they include the token's;
-    /// otherwise reads them.
+    /// Takes the lanes, or the secrets, that the program has read within a second, if the secrets
+    /// include the token's; otherwise reads them.
     pub(super) fn begin(&mut self, now: HostTime) -> Reads {
         self.patience.begin(now);
+        if let Some(namespace) = self.lanes_of.clone() {
+            self.read_lanes = Some(ReadLanes::new(namespace, self.patience.fork()));
+            return self.resume_lanes(Event::Start, now);
+        }
         let cached = self.patience.keyrings().get(now.local);
         match cached.filter(|ring| self.kid.as_ref().is_none_or(|kid| ring.knows(kid))) {
             Some(ring) => {
@@ -125,13 +146,16 @@ impl ReadFacts {
         match missing {
             Missing::Secrets => self.renew_secrets(at, now),
             Missing::BufferedSignals => self.read_signals(),
-            Missing::Signal => Step::fail(crate::error::Rejection::Unread { what: missing }),
+            Missing::Signal | Missing::Lanes => {
+                Step::fail(crate::error::Rejection::Unread { what: missing })
+            }
         }
     }
 
     /// Goes on with a read. `applied`: whether the command may be applied already.
     pub(super) fn resume(&mut self, event: Event, applied: Applied, now: HostTime) -> Reads {
         match (self.reading, event) {
+            (Some(Reading::Lanes), event) => self.resume_lanes(event, now),
             (Some(Reading::Signals), Event::Reply(Reply { body: ReplyBody::Scan(page), .. })) => {
                 match self.found_signals(page) {
                     Ok(true) => Step::Done(Ok(())),
@@ -153,6 +177,15 @@ impl ReadFacts {
             (_, Event::Failure(failure)) => self.unanswered(&failure, applied, now),
             (_, Event::Start | Event::Wake) => self.read_secrets(now),
         }
+    }
+
+    fn resume_lanes(&mut self, event: Event, now: HostTime) -> Reads {
+        self.reading = Some(Reading::Lanes);
+        let Some(read) = &mut self.read_lanes else { return Step::Done(Ok(())) };
+        read.resume(event, now).then_ok(|lanes| {
+            (self.lanes, self.reading) = (Some(lanes), None);
+            Step::Done(Ok(()))
+        })
     }
 
     fn unanswered(&mut self, failure: &Failure, applied: Applied, now: HostTime) -> Reads {

@@ -2,12 +2,14 @@
 
 mod change;
 mod expire;
+mod lanes;
 mod list;
 mod read;
 mod stored;
 
 pub use change::{ChangeResource, ResourceChanged};
 pub use expire::RemoveExpired;
+pub use lanes::{LanesCache, ReadLanes};
 pub use list::{ListResources, ResourcePage};
 pub use read::ReadResources;
 pub use stored::LoadedResource;

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::execution::Execution;
 use crate::id::{ExecutionKind, LaneId, Namespace};
 use crate::kinds::Kinds;
+use crate::lane::Lanes;
 use crate::partition::{Partition, PartitionConfig};
 use crate::planted::planted;
+use crate::resource::ResourceKind;
 use crate::score::Score;
 use crate::store::bounds::{MAX_PAGE, MAX_TAKE_INDEXES};
 use crate::store::{
@@ -49,6 +51,10 @@ pub struct ReadyQueues {
     counted: usize,
     /// Whether it does not look again only because it knows of no work.
     rests: bool,
+    /// The lanes whose work does not start, as far as it knows, by the number of the lane.
+    held: BTreeSet<usize>,
+    /// Whether a wake-up said that lanes have changed.
+    lanes_changed: bool,
     /// Executions that no worker fitted.
     blocked: BlockedPages,
     /// Whether it takes from a lane next, since it took one of those last.
@@ -124,6 +130,8 @@ impl ReadyQueues {
             programs,
             counted,
             rests,
+            held: BTreeSet::new(),
+            lanes_changed: false,
             blocked: BlockedPages::default(),
             lane_is_next: false,
         }
@@ -142,6 +150,14 @@ impl ReadyQueues {
             Some(Wake { topic: Topic::Routes { namespace }, partition, .. }) => {
                 if *namespace == self.namespace {
                     self.blocked.blocked(*partition);
+                }
+            }
+            Some(Wake {
+                topic: Topic::Resources { kind: ResourceKind::Lanes, namespace }, ..
+            }) => {
+                if *namespace == self.namespace && !planted!(LaneChangeMissed) {
+                    self.held.clear();
+                    self.lanes_changed = true;
                 }
             }
             Some(Wake { partition, first: Some(first), .. }) => self.note_first(*partition, first),
@@ -175,7 +191,27 @@ impl ReadyQueues {
     }
 
     fn has_queued(&self) -> bool {
-        self.known.iter().any(|lane| !lane.by_name.is_empty())
+        (0..self.known.len()).any(|lane| self.starts(lane))
+    }
+
+    /// Whether a lane has work that may start.
+    fn starts(&self, lane: usize) -> bool {
+        !self.known[lane].by_name.is_empty() && !self.held.contains(&lane)
+    }
+
+    /// The namespace whose lanes must be known before the next take; `None` if nothing is known to
+    /// wait in any lane. Also returns whether a wake-up said that they have changed.
+    pub(super) fn needs_lanes(&mut self, now: HostTime) -> Option<(&Namespace, bool)> {
+        let waits = self.known.iter().any(|lane| !lane.by_name.is_empty());
+        let is_blocked = self.next_blocked_at().is_some_and(|at| at <= now.local);
+        let changed = std::mem::take(&mut self.lanes_changed);
+        (waits || is_blocked).then_some((&self.namespace, changed))
+    }
+
+    /// Notes which lanes start work. \[INV-LANE-1\]
+    pub(super) fn hold(&mut self, lanes: &Lanes) {
+        let held = |lane: &usize| !lanes.starts(&self.lanes[*lane]) && !planted!(PausedLaneTaken);
+        self.held = (0..self.lanes.len()).filter(held).collect();
     }
 
     /// When it reads the next page of executions that no worker fitted, by the host's clock.
@@ -197,9 +233,12 @@ impl ReadyQueues {
         IndexName::BlockedRoute { namespace: self.namespace.clone() }
     }
 
-    /// Whether it serves the lane and the kind of an execution that no worker fitted.
+    /// Whether it serves the lane and the kind of an execution that no worker fitted, and the lane
+    /// starts work.
     pub(super) fn serves(&self, execution: &Execution) -> bool {
-        self.lanes.contains(&execution.lane) && self.kinds.serves(&execution.kind)
+        let lane = self.lanes.iter().position(|lane| *lane == execution.lane);
+        let starts = lane.is_some_and(|lane| !self.held.contains(&lane));
+        starts && self.kinds.serves(&execution.kind)
     }
 
     /// Notes that a page of executions that no worker fitted could not be read.
@@ -281,7 +320,7 @@ impl ReadyQueues {
     pub(super) fn next(&mut self, now: HostTime) -> Option<Place> {
         let count = self.lanes.len();
         let mut turns = (0..count).map(|step| (self.turn + step) % count);
-        let lane = turns.find(|lane| !self.known[*lane].by_name.is_empty())?;
+        let lane = turns.find(|lane| self.starts(*lane))?;
         self.turn = (lane + 1) % count;
         let known = &self.known[lane];
         let (_, partition, _) = known.by_score.first()?;

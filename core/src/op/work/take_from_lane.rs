@@ -7,11 +7,13 @@
 use crate::entropy::Entropy;
 use crate::error::{Applied, EngineError};
 use crate::execution::{Decide, Execution, waits_for_capabilities};
+use crate::lane::Lanes;
 use crate::op::command::Committed;
 use crate::op::context::OperationContext;
 use crate::op::loaded::{Loaded, other_reply};
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::{HOLD, Patience, TAKE_WITHIN};
+use crate::op::resource::ReadLanes;
 use crate::store::bounds::{MAX_PAGE_BYTES, MAX_TAKE, MAX_UNITS};
 use crate::store::{Reply, ReplyBody, Request, Scan, ScanPosition, Scanned, Take, Taken};
 use crate::time::{DurationMs, HostTime, TimestampMs};
@@ -60,6 +62,8 @@ enum Doing<C: Decide> {
     Nothing,
     /// Looks over all partitions.
     Looking,
+    /// Reads which lanes start work.
+    Lanes(Box<ReadLanes>),
     Taking(Place),
     /// Reads a page of executions that no worker fitted.
     Reading(BlockedPage),
@@ -131,6 +135,20 @@ impl<T: Taker> TakeFromLane<T> {
             self.doing = Doing::Looking;
             return Step::Send(Request::Poll(self.queues.look()));
         }
+        if let Some((namespace, changed)) = self.queues.needs_lanes(now) {
+            if changed {
+                self.context.lanes().changed(namespace);
+            }
+            match self.context.lanes().fresh(namespace, now.local) {
+                Some(lanes) => self.queues.hold(&lanes),
+                None => {
+                    let patience = Patience::new(self.context.clone(), self.entropy.fork());
+                    self.doing =
+                        Doing::Lanes(Box::new(ReadLanes::new(namespace.clone(), patience)));
+                    return self.resume(Event::Start, now);
+                }
+            }
+        }
         if let Some(page) = self.queues.next_blocked(now) {
             let BlockedPage { partition, after, .. } = page;
             self.doing = Doing::Reading(page);
@@ -153,6 +171,13 @@ impl<T: Taker> TakeFromLane<T> {
         };
         self.doing = Doing::Taking(place);
         Step::Send(Request::Take(take))
+    }
+
+    /// Takes from the lanes that start work.
+    fn go_on(&mut self, lanes: &Lanes, now: HostTime) -> Step<<Self as Operation>::Output> {
+        self.queues.hold(lanes);
+        self.doing = Doing::Nothing;
+        self.next(now)
     }
 
     fn end(
@@ -282,6 +307,7 @@ impl<T: Taker> Operation for TakeFromLane<T> {
             Doing::Deciding(fetched) | Doing::DecidingBlocked(fetched, _) => {
                 fetched.reply_within(now)
             }
+            Doing::Lanes(read) => read.reply_within(now),
             Doing::Taking(_) => Some(self.patience.left(now).min(TAKE_WITHIN)),
             Doing::Nothing | Doing::Looking | Doing::Reading(_) => Some(self.patience.left(now)),
         }
@@ -289,6 +315,9 @@ impl<T: Taker> Operation for TakeFromLane<T> {
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         match (&mut self.doing, event) {
+            (Doing::Lanes(read), event) => {
+                read.resume(event, now).then_ok(|lanes| self.go_on(&lanes, now))
+            }
             (Doing::Deciding(fetched) | Doing::DecidingBlocked(fetched, _), event) => {
                 fetched.resume(event, now).then(|results| self.decided(results, now))
             }
