@@ -33,6 +33,7 @@ mod planted;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 pub mod policy;
+pub mod purpose;
 pub mod score;
 pub mod state;
 pub mod store_id;

@@ -40,8 +40,8 @@ mod bugs {
         GraceCutShort,
         /// Readers of the journal do not compare the identity of the store.
         IdentityIgnored,
-        /// A worker does not hear that lanes have changed.
-        LaneChangeMissed,
+        /// A change of a lane whose reply was lost is decided again as if it were new.
+        LaneChangeRepeated,
         /// A program reads the lanes once, and never again.
         LanesReadOnce,
         /// A worker takes executions of kinds that it does not serve.

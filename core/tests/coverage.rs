@@ -26,9 +26,10 @@ const NOT_FROM_RULES: &[RejectionKind] = &[
     RejectionKind::FormatSuperseded,
 ];
 
-/// Rejections of rules that need more commands than the walk makes: ten thousand signals, in
-/// `boundaries/signals.rs`.
-const BEYOND_THE_WALK: &[RejectionKind] = &[RejectionKind::SignalLimitExceeded];
+/// Rejections of rules that need more than the walk does: ten thousand signals, in
+/// `boundaries/signals.rs`, and lanes that an operator has changed, in `boundaries/creation.rs`.
+const BEYOND_THE_WALK: &[RejectionKind] =
+    &[RejectionKind::SignalLimitExceeded, RejectionKind::LaneDraining, RejectionKind::LaneDisabled];
 
 /// Commands whose repeat is simply applied again, to the same effect.
 const APPLIED_AGAIN: &[&str] = &["renew", "update_progress", "on_due"];

@@ -19,11 +19,12 @@ use ff_core::error::{
     Applied, Bug, EngineError, ErrorRow, Missing, Rejection, RejectionKind, TABLE,
 };
 use ff_core::execution::Situation;
-use ff_core::id::{ExecutionIdError, LeaseEpoch, TextIdError};
+use ff_core::id::{ExecutionIdError, LaneId, LeaseEpoch, TextIdError};
 use ff_core::policy::PolicyError;
 use ff_core::state::{EligibilityState, LifecyclePhase, TerminalOutcome};
 use ff_core::store_id::StoreId;
 use ff_core::tags::TagError;
+use ff_core::time::TimestampMs;
 
 const REFRESH: &str = "UPDATE_DOCS=1 cargo test -p ff-tests --test core docs";
 
@@ -306,6 +307,16 @@ fn malformed() -> Vec<Rejection> {
 
 fn conflicts() -> Vec<Rejection> {
     vec![
+        Rejection::LaneDraining {
+            lane: LaneId::new("mail"),
+            since: TimestampMs::new(5),
+            reason: Some("a deploy".to_owned()),
+        },
+        Rejection::LaneDisabled {
+            lane: LaneId::new("mail"),
+            since: TimestampMs::new(5),
+            reason: None,
+        },
         Rejection::IdempotencyMismatch { existing: execution_id() },
         Rejection::GrantAlreadyExists { expires_at: at(1_000) },
         Rejection::Superseded { asked: 0, current: 1 },

@@ -2,12 +2,13 @@
 
 use crate::id::{ExecutionId, Namespace, SignalId};
 use crate::policy::Priority;
+use crate::purpose::Purpose;
 use crate::time::{DurationMs, TimestampMs};
 use crate::token::Kid;
 
 use super::facts::Facts;
 use super::identity::IdentityKind;
-use super::record::{FailOutcome, Purpose, Ruling, SignalOutcome, ValueKind};
+use super::record::{FailOutcome, Ruling, SignalOutcome, ValueKind};
 use super::retention::{CREATE_WITHIN, ForgetSignals, Forgotten};
 use super::rule::{self, *};
 

@@ -20,6 +20,7 @@ mod spoil;
 mod view;
 mod wire;
 
+pub use crate::purpose::Purpose;
 pub use any_command::{AnyCommand, AnyOutcome};
 pub use command::{
     CommandSpec, Decide, InNamespace, Needs, TakeGranted, TakeNew, TakeOver, TakeResumed,

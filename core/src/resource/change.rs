@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use uuid::Uuid;
 
 use crate::error::Rejection;
-use crate::execution::Purpose;
+use crate::purpose::Purpose;
 use crate::time::{TimestampMs, Window};
 
 use super::{Resource, ResourceId};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::execution::Purpose;
 use crate::id::Namespace;
 use crate::partition::Partition;
+use crate::purpose::Purpose;
 use crate::score::Score;
 use crate::time::{DurationMs, TimestampMs, Window};
 

@@ -1,12 +1,15 @@
 //! Creating: duplicates, delays, deadlines and limits.
 
-use ff_core::error::Rejection;
+use ff_core::error::{Missing, Rejection, RejectionKind};
 use ff_core::execution::{
-    AnyOutcome, CreateOutcome, DueKind, Outcome, Situation, Start, ValueKind,
+    AnyCommand, AnyOutcome, CreateOutcome, DueKind, Outcome, Situation, Start, ValueKind, Verdict,
 };
 use ff_core::id::LeaseEpoch;
+use ff_core::lane::{LaneState, Lanes, SetLane};
+use ff_core::resource::{Change, Changed, Facts, NextResource};
 
 use super::{due, nothing_due};
+use crate::common::suspending::Reads;
 use crate::common::{
     Answer, Bench, START, Submission, at, complete, delay, epoch, execution_id, grant, ms, on_due,
 };
@@ -32,6 +35,38 @@ fn an_idempotency_key_stands_for_one_content() {
     let other = Submission::new().payload(b"other").creator(2).idempotent();
     let mismatch = Rejection::IdempotencyMismatch { existing: execution_id() };
     assert_eq!(bench.refused(other, START), mismatch);
+}
+
+#[test]
+fn a_lane_that_accepts_nothing_refuses_new_submissions_and_recognises_repeats() {
+    let submission: AnyCommand = Submission::new().into();
+    let AnyCommand::Create(create) = &submission else { unreachable!("it is a submission") };
+    let bench = Bench::new(Submission::new());
+    for (state, refusal) in [
+        (LaneState::Active, None),
+        (LaneState::Paused, None),
+        (LaneState::Draining, Some(RejectionKind::LaneDraining)),
+        (LaneState::Disabled, Some(RejectionKind::LaneDisabled)),
+    ] {
+        let set = SetLane {
+            namespace: create.namespace.clone(),
+            lane: create.lane.clone(),
+            state,
+            reason: None,
+            by: None,
+        };
+        let lanes = match set.decide(&Facts { record: None, beside: &[] }, at(START)) {
+            Ok(Changed { next: NextResource::Put(lanes), .. }) => lanes,
+            _ => Lanes::new(create.namespace.clone()),
+        };
+        let reads = Reads { lanes: Some(lanes), ..Reads::default() };
+        let refused = reads.decide(&submission, None, at(START)).err();
+        assert_eq!(refused.map(|rejection| rejection.kind()), refusal, "{state}");
+        let repeated = reads.decide(&submission, bench.record.as_ref(), at(START));
+        assert!(matches!(repeated, Ok(Verdict::Repeat(_))), "{state}: {repeated:?}");
+    }
+    let unread = Reads::default().decide(&submission, None, at(START)).err();
+    assert_eq!(unread, Some(Rejection::Unread { what: Missing::Lanes }));
 }
 
 #[test]

@@ -137,6 +137,9 @@ bugs! {
     DigestNotCompared: Ruling(creation::digest_not_compared),
         "the content under an idempotency key is not compared",
         "other content under a known key is refused";
+    DrainedLaneAccepts: Ruling(creation::drained_lane_accepts),
+        "a submission to a lane that drains is accepted",
+        "a draining lane accepts no submissions";
     DueNotMoved: Sent(store::due_not_moved),
         "the entry in `due` is not moved when a lease is renewed",
         "indexes equal the function of the records";
@@ -212,9 +215,15 @@ bugs! {
     KindIgnored: Code(Code::KindIgnored),
         "a worker takes executions of kinds that it does not serve",
         "a worker is offered only the kinds that it serves";
+    LaneChangeRepeated: Code(Code::LaneChangeRepeated),
+        "a change of a lane whose reply was lost is decided again as if it were new",
+        "a change of a record beside executions is recognised by its writer and nonce";
     LaneIgnored: Ruling(admission::lane_ignored),
         "the lane that a claim names is not compared",
         "a claim takes only executions of the lane that it names";
+    LanesReadOnce: Code(Code::LanesReadOnce),
+        "a program reads the states of lanes once, and never again",
+        "a paused lane starts nothing after a second";
     LaterSuspensionResumed: Ruling(operator::later_suspension_resumed),
         "an operator's call resumes a suspension that it never saw",
         "an operator resumes the suspension that was shown";
@@ -245,6 +254,9 @@ bugs! {
     OperatorRepeatUnknown: Ruling(operator::repeat_unknown),
         "a repeated call of an operator is not recognised",
         "a request id has one effect";
+    PausedLaneTaken: Code(Code::PausedLaneTaken),
+        "a worker takes executions of paused lanes",
+        "a paused lane starts nothing";
     PayloadLimitIgnored: Ruling(creation::payload_limit_ignored),
         "the size of a payload is not compared with its limit",
         "a value over its bound is a typed error";

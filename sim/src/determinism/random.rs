@@ -57,6 +57,9 @@ pub const REPLY_BYTES: u64 = WEIGHTS + 8;
 /// The concern of how many retries a process has.
 pub const RETRIES: u64 = WEIGHTS + 9;
 
+/// The concern of how often lanes change.
+pub const LANES: u64 = WEIGHTS + 10;
+
 /// A source of random numbers.
 pub trait Source {
     /// A number in `0..bound`; zero if `bound` is zero.

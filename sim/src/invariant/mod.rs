@@ -16,6 +16,7 @@ pub mod health;
 pub mod identity;
 pub mod index;
 pub mod journal;
+pub mod lane;
 pub mod lease;
 pub mod lists;
 pub mod liveness;

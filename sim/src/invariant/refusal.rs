@@ -81,6 +81,10 @@ fn is_true_of_state(
     at: TimestampMs,
     rejection: &Rejection,
 ) -> bool {
+    if let Rejection::LaneDraining { .. } | Rejection::LaneDisabled { .. } = rejection {
+        // The world compares the lane.
+        return record.is_none();
+    }
     let Some(record) = record else { return false };
     let active = match &record.phase {
         Phase::Active(active) => Some(active),

@@ -94,6 +94,8 @@ pub struct Model {
     pub stream_caps: SmallCaps,
     /// The journal of each partition in the present history.
     pub journals: BTreeMap<Partition, Journal>,
+    /// How often each operation has changed a record beside executions, in the present history.
+    pub resource_changes: BTreeMap<u64, u64>,
     /// How often the store's clock or history jumped.
     pub jumps: u64,
     /// Leases whose end their holder cannot know since a jump, until it receives a renewal.

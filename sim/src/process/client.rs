@@ -11,7 +11,7 @@ use ff_core::execution::{
     IssueReclaimGrant, ReclaimGranted, ReleaseGrant, parse_grant_key,
 };
 use ff_core::id::{ExecutionId, GrantId, Nonce};
-use ff_core::op::{Committed, Patience, RetryBudget, TakenFromLane};
+use ff_core::op::{Committed, OperationContext, Patience, TakenFromLane};
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::determinism::hash::hashed;
@@ -52,8 +52,8 @@ pub struct ClientProcess {
     /// The worker and the lane for which the scheduler looks.
     asked_for: Option<(usize, Served)>,
     sent: SentCommands,
-    /// The budget of its retries since it was started.
-    retries: RetryBudget,
+    /// The context of its operations since it was started.
+    context: OperationContext,
 }
 
 impl ClientProcess {
@@ -64,7 +64,9 @@ impl ClientProcess {
         workers: Arc<[WorkerProfile]>,
         mut entropy: Entropy,
     ) -> Self {
-        let scheduler = Scheduler::new(settings.partitions, settings.context(), entropy.fork());
+        let context = Self::new_context(settings);
+        let searches = context.within(settings.patience);
+        let scheduler = Scheduler::new(settings.partitions, searches, entropy.fork());
         Self {
             seed,
             settings: settings.clone(),
@@ -78,17 +80,21 @@ impl ClientProcess {
             workers,
             asked_for: None,
             sent: SentCommands::default(),
-            retries: settings.retry_budget(),
+            context,
         }
+    }
+
+    fn new_context(settings: &Settings) -> OperationContext {
+        settings.client_context().with_retries(settings.retry_budget())
     }
 
     /// The same client after a crash: it remembers its commands and forgets its operations.
     #[must_use]
     pub fn restarted(mut self, now: TimestampMs) -> Self {
-        let (partitions, context) = (self.settings.partitions, self.settings.context());
-        self.scheduler = Scheduler::new(partitions, context, self.entropy.fork());
+        self.context = Self::new_context(&self.settings);
+        let searches = self.context.within(self.settings.patience);
+        self.scheduler = Scheduler::new(self.settings.partitions, searches, self.entropy.fork());
         self.asked_for = None;
-        self.retries = self.settings.retry_budget();
         self.next = now;
         self
     }
@@ -192,8 +198,7 @@ impl ClientProcess {
     }
 
     fn patience(&mut self) -> Patience {
-        let context = self.settings.client_context().with_retries(self.retries.clone());
-        Patience::new(context, self.entropy.fork()).budgeted()
+        Patience::new(self.context.clone(), self.entropy.fork()).budgeted()
     }
 
     fn any_worker(&mut self) -> usize {

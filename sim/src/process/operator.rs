@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use ff_core::entropy::Entropy;
 use ff_core::execution::ValueKind;
-use ff_core::id::{ExecutionId, SuspensionId};
+use ff_core::id::{ExecutionId, LaneId, SuspensionId};
+use ff_core::lane::{LaneState, SetLane};
 use ff_core::op::{
-    ActivateFormat, AuditPartition, EnsureMeta, ListExecutions, ListFilter, ListPage, ListPosition,
-    ListSecrets, Patience, ReadExecution, RetryBudget, RotateSecret,
+    ActivateFormat, AuditPartition, ChangeResource, EnsureMeta, ListExecutions, ListFilter,
+    ListPage, ListPosition, ListSecrets, Patience, ReadExecution, RetryBudget, RotateSecret,
 };
 use ff_core::partition::Partition;
 use ff_core::state::PublicState;
@@ -32,6 +33,10 @@ use super::submissions::{lane, namespace};
 const MAX_CALLS: u32 = 4;
 /// More executions than a run has.
 const WHOLE_LIST: usize = 1_000;
+/// How long the operator makes lanes active after the faults: longer than a call takes.
+const RESTORES_FOR: DurationMs = DurationMs::from_secs(12);
+/// The time between two of these rounds.
+const RESTORES_EVERY: DurationMs = DurationMs::from_secs(3);
 
 /// The operator's process. Its memory of sent commands survives crashes, as a person's would.
 #[derive(Debug)]
@@ -49,6 +54,9 @@ pub struct OperatorProcess {
     calls: BTreeMap<ExecutionId, u32>,
     sent: SentCommands,
     retries: RetryBudget,
+    /// Until when it makes sure that all lanes are active, once the faults are over, by its own
+    /// clock.
+    restores_until: Option<TimestampMs>,
 }
 
 impl OperatorProcess {
@@ -64,6 +72,7 @@ impl OperatorProcess {
             calls: BTreeMap::new(),
             sent: SentCommands::default(),
             retries: settings.retry_budget(),
+            restores_until: None,
         }
     }
 
@@ -78,6 +87,7 @@ impl OperatorProcess {
     /// Makes a round when it is due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
         if cx.healing {
+            self.restore_lanes(cx);
             return;
         }
         if self.next <= cx.now.local {
@@ -101,6 +111,18 @@ impl OperatorProcess {
         let partitions = self.settings.partitions;
         if happens(entropy, self.settings.wait_rates.rotates) {
             self.see_to_secrets(entropy, cx);
+            return;
+        }
+        let mut draws = stream(self.seed, "lanes", self.rounds);
+        if happens(&mut draws, self.settings.wait_rates.lanes) {
+            let states = [
+                LaneState::Active,
+                LaneState::Active,
+                LaneState::Paused,
+                LaneState::Draining,
+                LaneState::Disabled,
+            ];
+            self.set_lane(lane(draws.below(2)), one_of(&mut draws, &states), &mut draws, cx);
             return;
         }
         match if self.rounds == 1 { 9 } else { entropy.below(10) } {
@@ -142,6 +164,39 @@ impl OperatorProcess {
                 cx.begin(About::Nothing, ensure, |result| Output::Activated(result.map(|_| ())));
             }
         }
+    }
+
+    fn set_lane(
+        &self,
+        lane: LaneId,
+        state: LaneState,
+        entropy: &mut Entropy,
+        cx: &mut Context<'_>,
+    ) {
+        let reason = happens(entropy, 300).then(|| "a reason".to_owned());
+        let change = SetLane { namespace: namespace(), lane, state, reason, by: None };
+        let operation = ChangeResource::new(change, self.patience(entropy));
+        cx.begin(About::Nothing, operation, Output::LaneSet);
+    }
+
+    /// Makes all lanes active, again and again until no earlier change can still arrive.
+    fn restore_lanes(&mut self, cx: &mut Context<'_>) {
+        if self.settings.wait_rates.lanes == 0 {
+            return;
+        }
+        let until = *self.restores_until.get_or_insert(cx.now.local.plus(RESTORES_FOR));
+        if cx.now.local > until {
+            return;
+        }
+        if self.next <= cx.now.local {
+            self.rounds += 1;
+            self.next = cx.now.local.plus(RESTORES_EVERY);
+            let mut entropy = stream(self.seed, "restores", self.rounds);
+            for number in 0..2 {
+                self.set_lane(lane(number), LaneState::Active, &mut entropy, cx);
+            }
+        }
+        cx.wake_at(self.next);
     }
 
     /// Rotates secrets, back and forth, or lists them.

@@ -4,9 +4,10 @@ use ff_core::agent::{AdmitTo, ClaimedWork};
 use ff_core::error::EngineError;
 use ff_core::execution::{AnyOutcome, Renewed, Resumption};
 use ff_core::id::{AttemptIndex, ExecutionId, LeaseId};
+use ff_core::lane::{LaneChange, Lanes};
 use ff_core::op::{
     AuditLook, Committed, DueReport, Event, FramePage, ListFilter, ListPage, Loaded, Operation,
-    ReadyQueues, ReceivedSignal, Step, TakenFromLane,
+    ReadyQueues, ReceivedSignal, ResourceChanged, Step, TakenFromLane,
 };
 use ff_core::partition::Partition;
 use ff_core::store::{Cursor, Fetched, Streamed};
@@ -66,6 +67,8 @@ pub enum Output {
         /// The page.
         result: Result<FramePage, EngineError>,
     },
+    /// The state of a lane was set.
+    LaneSet(Result<ResourceChanged<Lanes, LaneChange>, EngineError>),
     /// Secrets were rotated.
     Rotated(Result<Rotated, EngineError>),
     /// Secrets were listed.
@@ -85,6 +88,7 @@ impl Output {
             | Self::Activated(Err(error))
             | Self::Signals { result: Err(error), .. }
             | Self::Frames { result: Err(error), .. }
+            | Self::LaneSet(Err(error))
             | Self::Rotated(Err(error))
             | Self::Secrets(Err(error)) => Some(error),
             _ => None,

@@ -2,10 +2,13 @@
 
 use ff_core::bounded::truncated;
 use ff_core::execution::{Event, situation};
+use ff_core::id::LaneId;
+use ff_core::lane::{LaneSetting, Lanes};
 use ff_core::op::load;
+use ff_core::resource::Kept;
 use ff_core::store::codec::{Codec, FORMAT, decode};
 use ff_core::store::{
-    FirstOf, Firsts, IndexName, JournalEntry, Member, PollOf, Polled, ReplyBody, Request,
+    Bytes, FirstOf, Firsts, IndexName, JournalEntry, Member, PollOf, Polled, ReplyBody, Request,
     ScanEntry, Stored, Unit, UnitReply,
 };
 use ff_core::time::TimestampMs;
@@ -117,8 +120,22 @@ fn record(stored: Option<&Stored>, now: TimestampMs) -> String {
             let (record, epoch) = (&loaded.execution, loaded.execution.epoch);
             format!("v{count} {} epoch {epoch}", situation(record, now))
         }
-        Some((count, Err(error))) => format!("v{count}, which does not decode: {error}"),
+        Some((count, Err(error))) => match stored.and_then(|stored| lanes_in(&stored.bytes)) {
+            Some(lanes) => format!("v{count} {}", states(&lanes)),
+            None => format!("v{count}, which does not decode: {error}"),
+        },
     }
+}
+
+fn states(lanes: &Lanes) -> String {
+    let state = |(lane, setting): (&LaneId, &LaneSetting)| format!("{lane} {}", setting.state);
+    let held: Vec<_> = lanes.iter().map(state).collect();
+    if held.is_empty() { "all lanes active".to_owned() } else { held.join(", ") }
+}
+
+/// The lanes in a stored record.
+pub fn lanes_in(bytes: &Bytes) -> Option<Lanes> {
+    decode::<Kept<Lanes>>(bytes, FORMAT).ok().map(|kept| kept.record)
 }
 
 fn index(index: &IndexName) -> String {

@@ -65,6 +65,9 @@ invariants! {
     Frame => "INV-FRAME-1";
     /// A failed attempt is retried exactly if its policy allows it, and after its backoff.
     Retry => "INV-RETRY-1";
+    /// Nothing starts in a lane that starts nothing, and nothing is submitted to one that accepts
+    /// nothing, from a second after the change on.
+    Lane => "INV-LANE-1";
     /// Retries, reclaims and lives are counted once each, and never beyond their limits.
     Counts => "COUNTS";
     /// A rejection rests on a reply of the store, and is true of it.

@@ -223,6 +223,12 @@ impl Server {
         let reply = self.store.handle(Request::Commit(commit), now)?;
         let ReplyBody::Commit(units) = &reply.body else { return Ok(reply) };
         for (put, unit) in puts.into_iter().zip(units) {
+            if let (Some((RecordKey::Resource(..), bytes)), UnitReply::Committed { .. }) =
+                (&put, unit)
+            {
+                self.hash.bytes(bytes);
+                *self.model.resource_changes.entry(caller.number).or_default() += 1;
+            }
             if let (Some((RecordKey::Secrets, bytes)), UnitReply::Committed { .. }) = (put, unit) {
                 self.hash.bytes(&bytes);
                 let lost = self.model.waits.keys.note(&bytes, caller.rotates, now)?;

@@ -38,6 +38,7 @@ impl World {
                 let seen = running.seen();
                 if let (Err(error), Some(command)) = (result, &self.callers[&number].command) {
                     refusal::check(model, command, seen.record, seen.at, error)?;
+                    self.check_refused_lane(running, command, error)?;
                 }
                 return self.note_command(number, None, seen, result);
             }
@@ -61,6 +62,7 @@ impl World {
                 let own = if is_late { &none } else { &running.own };
                 answer::check_drawn(model, number, own, work)?;
             }
+            Output::LaneSet(result) => self.check_lane_change(number, running.jumps, result)?,
             Output::Read { partition, from, result: Ok((page, _)), .. } => {
                 readers::check(model, &mut self.followed, *partition, *from, page)?;
             }

@@ -190,6 +190,7 @@ impl World {
         let other = self.other_reply(call, &reply);
         let is_other = other.is_some();
         reply = other.unwrap_or(reply);
+        self.note_lanes(number, &reply);
         if let Some(running) = self.running.get_mut(&number) {
             if !is_other {
                 running.seen = (seen, reply.at);
@@ -250,6 +251,7 @@ impl World {
         }
         let caller = self.callers.get_mut(&call.number).expect("every operation has a caller");
         caller.failed = true;
+        self.lanes_unanswered(call.number);
         self.proceed(call.number, |task, now| task.resume(Event::Failure(failure), now))
     }
 

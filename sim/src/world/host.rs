@@ -21,6 +21,8 @@ use crate::process::task::Output;
 use crate::process::timekeeper::TimekeeperProcess;
 use crate::process::worker::WorkerProcess;
 
+use super::lanes::KnownLanes;
+
 /// A process and its clocks.
 #[derive(Debug)]
 pub struct Host {
@@ -48,6 +50,8 @@ pub struct Host {
     pub requests_lost_until: u64,
     /// Until when messages to it are lost.
     pub replies_lost_until: u64,
+    /// What it has read of lanes.
+    pub lanes: KnownLanes,
     /// The retries that it has left, if its calls share a budget.
     pub retries: Option<RetriesLeft>,
     /// When the latest of the ordered requests arrives, and the latest of the ordered replies.
@@ -207,6 +211,8 @@ pub fn host(
     let kind = if number < profiles.len() {
         let mut profile = profiles[number].clone();
         profile.instance = instance_id(number, instance);
+        // A process remembers nothing of its earlier starts.
+        profile.context = settings.context();
         profile.slots = between(&mut entropy, 1, settings.slots) as usize;
         Kind::Worker(WorkerProcess::new(seed, settings.wait_rates, profile, entropy))
     } else if number < profiles.len() + settings.timekeepers {
@@ -234,6 +240,7 @@ pub fn host(
         paused_until: 0,
         requests_lost_until: 0,
         replies_lost_until: 0,
+        lanes: KnownLanes::default(),
         retries: budgeted.then(|| RetriesLeft::new(settings.retries)),
         in_order: (now, now),
     }

@@ -5,6 +5,7 @@ mod arrivals;
 mod calls;
 mod grants;
 mod host;
+mod lanes;
 mod messages;
 mod notices;
 mod process_faults;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use ff_core::agent::WorkerProfile;
 use ff_core::execution::{Decide, Execution, Purpose};
 use ff_core::id::ExecutionId;
+use ff_core::lane::Lanes;
 use ff_core::op::{AuditLook, Event, Step};
 use ff_core::partition::Partition;
 use ff_core::store::Failure;
@@ -109,6 +111,12 @@ struct Running {
     present: Vec<(ExecutionId, u32)>,
     /// The own leases that the store has shown it.
     own: ShownLeases,
+    /// Whether it waits for the states of lanes.
+    asks_for_lanes: bool,
+    /// The lanes by which it starts work or submits.
+    lanes: Option<Rc<Lanes>>,
+    /// Whether it has sent its submission.
+    submitted: bool,
 }
 
 impl Running {
@@ -392,6 +400,9 @@ impl World {
                     begun_local: clocks.local,
                     present,
                     own: ShownLeases::default(),
+                    asks_for_lanes: false,
+                    lanes: None,
+                    submitted: false,
                 };
                 self.running.insert(number, running);
                 self.follow(number, step)
@@ -416,6 +427,7 @@ impl World {
     /// Carries out the next step of an operation.
     fn follow(&mut self, number: u64, step: Step<Output>) -> Result<(), Broken> {
         self.check_retries(number, &step)?;
+        self.check_lanes(number, &step)?;
         match step {
             Step::Send(request) => {
                 self.send(number, request);

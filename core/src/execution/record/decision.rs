@@ -92,16 +92,6 @@ pub enum ValueEffect {
     Remove(ValueKind),
 }
 
-/// The purpose of a commit. A store without memory refuses to admit work and still lets it finish,
-/// which frees memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Adds work; refused when the store is out of memory.
-    Admit,
-    /// Finishes or keeps up work; allowed when the store is out of memory.
-    Finish,
-}
-
 impl<T> Decision<T> {
     /// A decision that writes a changed record and may be committed at any time.
     pub fn put(mut next: Execution, now: TimestampMs, outcome: T) -> Self {

@@ -17,7 +17,7 @@ mod waiting;
 
 pub use attempt::{Attempt, AttemptEnd, AttemptKind, AttemptSummary};
 pub use blocks::{BlockEntry, BlockKind, Blocks};
-pub use decision::{Decision, Next, Purpose, Ruling, SideEffects, ValueEffect, ValueKind, Verdict};
+pub use decision::{Decision, Next, Ruling, SideEffects, ValueEffect, ValueKind, Verdict};
 pub use event::{Event, EventKind};
 pub use execution::{ContentDigest, Continuation, Counts, Execution, OperatorOutcome, Progress};
 pub use frame::{Frame, MAX_FRAME_METADATA, MAX_FRAME_PAYLOAD};

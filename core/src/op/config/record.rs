@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 
-use crate::execution::Purpose;
 use crate::op::loaded::other_reply;
 use crate::partition::Partition;
+use crate::purpose::Purpose;
 use crate::store::codec::{FIRST_FORMAT, encode};
 use crate::store::{
     Commit, Failure, Read, RecordKey, Reply, ReplyBody, Request, Stored, Unit, UnitReply, Version,

@@ -6,6 +6,7 @@ use crate::op::loaded::other_reply;
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::partition::Partition;
+use crate::planted::planted;
 use crate::resource::{Change, Facts, Kept, NextResource, Resource, ResourceId, WRITERS};
 use crate::store::{
     Commit, Failure, Read, RecordKey, Reply, ReplyBody, Request, Stored, Unit, UnitReply, Version,
@@ -238,6 +239,9 @@ impl<C: Change> ChangeResource<C> {
 
     /// Returns the commit of this operation that the record shows as applied.
     fn applied(&self, record: Option<&LoadedResource<C::Record>>) -> Option<Sent<C>> {
+        if planted!(LaneChangeRepeated) {
+            return None;
+        }
         let nonce = record?.kept.latest_of(self.writer)?;
         self.sent.iter().find(|sent| sent.nonce == nonce).cloned()
     }
@@ -354,6 +358,12 @@ impl<C: Change> Operation for ChangeResource<C> {
                 Step::retry(self.patience.after_failure(C::NAME, &failure, applied, now))
             }
         };
+        if let Step::Send(Request::Commit(_)) = step
+            && self.patience.left(now) == DurationMs::ZERO
+        {
+            // It is not sent, because the deadline has passed.
+            self.sent.pop();
+        }
         self.patience.in_time(step, C::NAME, self.in_doubt(), now)
     }
 }

@@ -1,11 +1,11 @@
 //! Removing records beside executions once their time is over.
 
 use crate::error::{Applied, EngineError};
-use crate::execution::Purpose;
 use crate::op::loaded::other_reply;
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::partition::Partition;
+use crate::purpose::Purpose;
 use crate::resource::{Resource, ResourceId};
 use crate::score::Score;
 use crate::store::bounds::{MAX_PAGE_BYTES, MAX_UNITS};

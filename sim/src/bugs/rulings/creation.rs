@@ -1,10 +1,11 @@
 //! Bugs in submissions.
 
 use ff_core::error::Rejection;
-use ff_core::execution::{AnyCommand, AnyOutcome, Asked, CreateOutcome, Verdict};
+use ff_core::execution::{AnyCommand, AnyOutcome, Asked, CreateOutcome, Facts, Verdict};
 use ff_core::id::Nonce;
+use ff_core::lane::Lanes;
 
-use super::{Ruled, instead, is_repeat, on};
+use super::{Ruled, instead, is_repeat, on, with};
 
 /// A repeated submission is not recognised.
 pub fn repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
@@ -18,6 +19,17 @@ pub fn repeat_unknown(asked: Asked<'_>, ruled: Ruled) -> Ruled {
         record.creator = Nonce(!record.creator.0);
     }
     on(asked, &record)
+}
+
+/// A submission to a lane that drains is accepted.
+pub fn drained_lane_accepts(asked: Asked<'_>, ruled: Ruled) -> Ruled {
+    match (asked.command, &ruled) {
+        (AnyCommand::Create(create), Err(Rejection::LaneDraining { .. })) => {
+            let lanes = Lanes::new(create.namespace.clone());
+            with(asked, Facts { lanes: Some(&lanes), ..asked.facts })
+        }
+        _ => ruled,
+    }
 }
 
 /// Other content under a known idempotency key is taken for a duplicate.
