@@ -8,10 +8,11 @@
 
 use std::collections::BTreeSet;
 
+use crate::common::{offer, offer_plain};
 use crate::one_record::exploration::command_names;
 use crate::one_record::run::Run;
 use crate::one_record::steps::{sequences, submissions};
-use ff_core::execution::{Decide, Situation, situation};
+use ff_core::execution::{Decide, Judgement, Offered, Situation, Verdict, judge, situation};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -35,7 +36,29 @@ proptest! {
         run.begin();
         for step in &steps {
             run.step(step);
+            explains_what_a_worker_is_offered(&run);
         }
+    }
+}
+
+/// \[INV-WHY-1\] `judge` admits an execution exactly if a worker claims it, or if its reclaim limit
+/// ends it when a worker would take it over.
+fn explains_what_a_worker_is_offered(run: &Run) {
+    let Some(record) = &run.bench.record else { return };
+    for mut offer in [offer(991), offer_plain(992)] {
+        offer.claim.execution_id = record.id;
+        let judgement = judge(record, Some(&offer.capabilities), None, run.now);
+        let offered = ff_core::execution::offer(record, &offer, run.now);
+        let takes = match &offered {
+            Ok(Verdict::Apply(decision)) => {
+                matches!(decision.outcome, Offered::Claimed(_) | Offered::CapExceeded { .. })
+            }
+            _ => false,
+        };
+        // The rule answers for an execution that its limit has ended before, too.
+        let repeats = matches!(offered, Ok(Verdict::Repeat(_)));
+        let admits = judgement == Judgement::Admit;
+        assert!(repeats || takes == admits, "{judgement:?}, but it is {offered:?}\n{record:?}");
     }
 }
 

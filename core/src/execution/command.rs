@@ -133,7 +133,7 @@ commands! {
     ReleaseGrant => (), "release_grant", this.execution_id, IdentityKind::Absolute, {},
         rule::release_grant(facts.execution()?, this, now);
     Admit => Admitted, "admit", this.0.execution_id, IdentityKind::Grant, {},
-        rule::admit(facts.execution()?, this, now);
+        rule::admit(facts.same_execution()?, this, now);
     TakeNew => Claimed, "claim", this.0.execution_id, IdentityKind::Lease, { fetches: PAYLOAD },
         rule::claim(facts.execution()?, &this.0, now);
     TakeResumed => Claimed, "claim_resumed", this.0.execution_id, IdentityKind::Lease,
@@ -145,7 +145,7 @@ commands! {
     TakeOver => Claimed, "reclaim", this.0.execution_id, IdentityKind::Lease, { fetches: PAYLOAD },
         rule::reclaim(facts.execution()?, &this.0, now);
     Offer => Offered, "offer", this.claim.execution_id, IdentityKind::Lease, { fetches: PAYLOAD },
-        rule::offer(facts.execution()?, this, now);
+        rule::offer(facts.same_execution()?, this, now);
     Renew => Renewed, "renew", this.execution_id, IdentityKind::Absolute, {},
         rule::renew(facts.execution()?, this, now);
     Complete => (), "complete", this.execution_id, IdentityKind::Fence, {},

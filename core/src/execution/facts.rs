@@ -6,6 +6,7 @@ use crate::lane::Lanes;
 use crate::time::{TimestampMs, Window};
 use crate::token::{Keyring, KnownKeyring};
 
+use super::identity::Origin;
 use super::record::{Execution, SignalRecord};
 
 /// Everything that a decision looks at besides the command and the time.
@@ -53,6 +54,8 @@ pub struct FirstSeen {
     pub life: u32,
     /// The first suspension, once the operation has seen one.
     pub suspension: Option<SuspensionId>,
+    /// The creation of the execution. Another one means that the id was created again.
+    pub origin: Option<Origin>,
 }
 
 impl<'a> Facts<'a> {
@@ -79,6 +82,21 @@ impl<'a> Facts<'a> {
     /// `NotFound` if there is none.
     pub fn execution(&self) -> Result<&'a Execution, Rejection> {
         self.record.ok_or(Rejection::NotFound)
+    }
+
+    /// The execution's record, if it is of the execution that the operation saw first, and not of
+    /// one that was created under its id since.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is none.
+    pub fn same_execution(&self) -> Result<&'a Execution, Rejection> {
+        let origin = self.first_seen.and_then(|seen| seen.origin);
+        let record = self.execution()?;
+        match origin.is_none_or(|origin| origin == Origin::of(record)) {
+            true => Ok(record),
+            false => Err(Rejection::NotFound),
+        }
     }
 
     /// The secrets of tokens, if they were read recently enough to decide by.
@@ -113,7 +131,10 @@ impl FirstSeen {
         let suspension = record.suspension().map(|suspension| suspension.id);
         match before {
             Some(seen) => Self { suspension: seen.suspension.or(suspension), ..seen },
-            None => Self { life: record.counts.replays, suspension },
+            None => {
+                let origin = Some(Origin::of(record));
+                Self { life: record.counts.replays, suspension, origin }
+            }
         }
     }
 }

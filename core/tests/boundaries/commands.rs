@@ -81,7 +81,7 @@ fn an_operators_call_is_bound_to_the_life_that_it_met_first() {
 #[test]
 fn what_is_in_another_namespace_is_not_there() {
     let bench = Bench::new(Submission::new());
-    let first_seen = Some(FirstSeen { life: 7, suspension: None });
+    let first_seen = Some(FirstSeen { life: 7, suspension: None, origin: None });
     let ask = |name: &str, first_seen| {
         let namespace = Namespace::try_new(name).expect("a namespace");
         let asked = InNamespace { namespace, command: change(1) };

@@ -2,8 +2,8 @@
 
 use ff_core::error::Rejection;
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, ClaimKind, DueKind, EventKind, GrantAudit, IssueClaimGrant,
-    IssueReclaimGrant, ReleaseGrant,
+    Admit, AnyCommand, AnyOutcome, ClaimKind, Decide, DueKind, EventKind, Facts, FirstSeen,
+    GrantAudit, IssueClaimGrant, IssueReclaimGrant, ReleaseGrant,
 };
 use ff_core::id::LaneId;
 
@@ -25,6 +25,46 @@ fn a_grant_is_good_for_any_instance_of_its_worker_and_for_no_other_worker() {
     sibling.0.instance = instance(9);
     bench.applied(sibling, START);
     assert_eq!(bench.active().lease.instance, instance(9));
+}
+
+/// An offer whose first try only applies a timer must not be refused for its own arguments when it
+/// is tried again.
+#[test]
+fn an_offer_or_a_grant_with_wrong_arguments_is_refused_before_anything_changes() {
+    let mut bench = Bench::new(Submission::new().requires(&["gpu"]));
+    bench.applied(grant(1), START);
+    let mut elsewhere = offer_plain(2);
+    elsewhere.claim.lane = Some(LaneId::new("elsewhere"));
+    let mut endless = offer_plain(2);
+    endless.claim.lease_ttl = ms(u64::MAX);
+    for now in [START, START + GRANT] {
+        for wrong in [elsewhere.clone(), endless.clone()] {
+            let refused = bench.refused(wrong, now);
+            assert!(matches!(refused, Rejection::InvalidInput { .. }), "{refused:?}");
+        }
+        let mut request = grant(2);
+        request.ttl = ms(u64::MAX);
+        let refused = bench.refused(Admit(request), now);
+        assert!(matches!(refused, Rejection::InvalidInput { .. }), "{refused:?}");
+    }
+}
+
+/// A worker that took an entry is not given another execution that was created under its id since:
+/// it may be of a kind that the worker does not serve.
+#[test]
+fn an_offer_is_for_the_execution_that_was_taken() {
+    let taken = Bench::new(Submission::new());
+    let created_again = Bench::new(Submission::new().creator(2));
+    let seen = FirstSeen::noted(None, taken.record());
+    for command in [AnyCommand::from(offer(1)), Admit(grant(1)).into()] {
+        let ask = |bench: &Bench| {
+            let first_seen = Some(seen);
+            let facts = Facts { first_seen, ..Facts::of(bench.record.as_ref()) };
+            command.decide(&facts, at(START)).map(|_| ())
+        };
+        assert_eq!(ask(&taken), Ok(()));
+        assert_eq!(ask(&created_again), Err(Rejection::NotFound));
+    }
 }
 
 #[test]

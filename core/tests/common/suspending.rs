@@ -229,7 +229,7 @@ impl Reads {
             _ => None,
         };
         let life = call.and_then(|call| call.request_id.as_str().split_once('/')?.1.parse().ok());
-        let first_seen = life.map(|life| FirstSeen { life, suspension: None });
+        let first_seen = life.map(|life| FirstSeen { life, suspension: None, origin: None });
         let lanes = match command {
             AnyCommand::Create(create) => Some(Lanes::new(create.namespace.clone())),
             _ => None,

@@ -30,6 +30,7 @@ pub mod suspend;
 pub mod terminal;
 pub mod time;
 pub mod token;
+pub mod why;
 
 use crate::model::Model;
 use crate::model::change::Change;
@@ -42,7 +43,7 @@ type Check = fn(&Model, &Change<'_>) -> Result<(), Broken>;
 /// Checks the effect of one step on one execution, before the model takes it over.
 pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let on = |invariant| model.watched.contains(invariant);
-    let checks: [(Invariant, Check); 16] = [
+    let checks: [(Invariant, Check); 17] = [
         (Invariant::Fence, |_, change| fence::check(change)),
         (Invariant::Epoch, epoch::check),
         (Invariant::Lease, |_, change| lease::check(change)),
@@ -56,6 +57,7 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         (Invariant::Token, token::check),
         (Invariant::Frame, frame::check),
         (Invariant::Retry, |_, change| retry::check(change)),
+        (Invariant::Why, why::check),
         (Invariant::Counts, |_, change| counts::check(change)),
         (Invariant::Journal, |_, change| journal::check(change)),
         (Invariant::Bounds, |_, change| bounds::check(change)),

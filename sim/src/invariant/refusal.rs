@@ -58,6 +58,8 @@ fn is_true(
         (RejectionKind::NotFound, AnyCommand::ForgetSignals(_), Some(record)) => {
             record.continuation != Some(Continuation::RemoveSignals)
         }
+        // The execution that it saw first was removed, and its id created again.
+        (RejectionKind::NotFound, AnyCommand::Offer(_) | AnyCommand::Admit(_), Some(_)) => true,
         (RejectionKind::NotFound, _, Some(record)) => record.continuation.is_some(),
         (RejectionKind::PayloadTooLarge, AnyCommand::DeliverSignal(sent), _) => {
             sent.payload.as_ref().is_some_and(|payload| payload.len() > 256 << 10)

@@ -68,6 +68,8 @@ invariants! {
     /// Nothing starts in a lane that starts nothing, and nothing is submitted to one that accepts
     /// nothing, from a second after the change on.
     Lane => "INV-LANE-1";
+    /// A worker claims an execution only if `why` finds no reason to wait.
+    Why => "INV-WHY-1";
     /// Retries, reclaims and lives are counted once each, and never beyond their limits.
     Counts => "COUNTS";
     /// A rejection rests on a reply of the store, and is true of it.

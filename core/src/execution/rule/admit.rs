@@ -5,7 +5,9 @@ use crate::error::Rejection;
 use crate::execution::record::{Execution, Phase, Ruling, Verdict};
 use crate::time::TimestampMs;
 
-use super::issue_claim_grant::{Granted, IssueClaimGrant, issue_claim_grant, repeated};
+use super::issue_claim_grant::{
+    Granted, IssueClaimGrant, check_request, issue_claim_grant, repeated,
+};
 use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};
 use super::offer::{check_taken_over_unasked, routed, set_aside};
 
@@ -40,8 +42,12 @@ pub enum Admitted {
 ///
 /// # Errors
 ///
-/// `InvalidInput` for the ttl.
+/// `InvalidInput` for the ttl or the audit data.
 pub fn admit(current: &Execution, command: &Admit, now: TimestampMs) -> Ruling<Admitted> {
+    if repeated(current, command.0.grant_id).is_none() {
+        // Before anything of the execution changes: it is refused in every state of it.
+        check_request(&command.0)?;
+    }
     let grant = |current: &Execution| grant(current, &command.0, now);
     let granted = match repeated(current, command.0.grant_id) {
         Some(_) => grant(current),

@@ -173,8 +173,7 @@ fn take(
     {
         return Err(Rejection::ReclaimCapExceeded { reclaims });
     }
-    check_ttl("lease_ttl_ms", command.lease_ttl, MAX_LEASE_TTL)?;
-    check_lane(current, command)?;
+    check_claim(current, command)?;
     let grant = admission(current, command)?;
     let run = next_run(current, accepts)?;
     if !grant.is_live(now) {
@@ -220,8 +219,10 @@ fn admission<'e>(current: &'e Execution, command: &Claim) -> Result<&'e Grant, R
     current.grant().filter(fits).ok_or(Rejection::InvalidClaimGrant)
 }
 
-/// Refuses an execution of another lane than the caller expects.
-fn check_lane(current: &Execution, command: &Claim) -> Result<(), Rejection> {
+/// Refuses a ttl that is out of its bounds, and an execution of another lane than the caller
+/// expects.
+pub(super) fn check_claim(current: &Execution, command: &Claim) -> Result<(), Rejection> {
+    check_ttl("lease_ttl_ms", command.lease_ttl, MAX_LEASE_TTL)?;
     match &command.lane {
         Some(lane) if *lane != current.lane => {
             let problem = format!("is {lane}, but the execution is in lane {}", current.lane);

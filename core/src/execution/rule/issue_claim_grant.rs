@@ -76,8 +76,7 @@ pub fn issue_claim_grant(
     if let Some(granted) = repeated(current, command.grant_id) {
         return Ok(Verdict::Repeat(granted));
     }
-    check_ttl("grant_ttl_ms", command.ttl, MAX_GRANT_TTL)?;
-    command.audit.check()?;
+    check_request(command)?;
     let eligibility = eligibility(current, now);
     let not_eligible =
         || Rejection::ExecutionNotEligible { lifecycle_phase: current.phase.word(), eligibility };
@@ -106,6 +105,12 @@ pub fn issue_claim_grant(
         .storing_ttl(command.ttl)
         .event(Event::GrantIssued { expires_at })
         .into())
+}
+
+/// Refuses a ttl or audit data that are out of their bounds.
+pub(super) fn check_request(command: &IssueClaimGrant) -> Result<(), Rejection> {
+    check_ttl("grant_ttl_ms", command.ttl, MAX_GRANT_TTL)?;
+    command.audit.check()
 }
 
 /// The grant of this id, if it is issued or was consumed by the present lease. \[INV-IDENTITY-1\]

@@ -10,9 +10,10 @@ use crate::id::FailureCategory;
 use crate::partition::PartitionKey;
 use crate::time::{TimestampMs, Window};
 
-use super::guard::{MAX_GRANT_TTL, check_ttl, deadline_passed};
+use super::guard::deadline_passed;
 use super::issue_claim_grant::{
-    Granted, IssueClaimGrant, check_capabilities, granted, new_grant, repeated, unused_from,
+    Granted, IssueClaimGrant, check_capabilities, check_request, granted, new_grant, repeated,
+    unused_from,
 };
 use super::lease::{end_life, mark_expired};
 
@@ -66,8 +67,7 @@ pub fn issue_reclaim_grant(
     if let Some(reclaims) = failed_by_cap(current) {
         return Ok(Verdict::Repeat(ReclaimGranted::CapExceeded { reclaims }));
     }
-    check_ttl("grant_ttl_ms", command.ttl, MAX_GRANT_TTL)?;
-    command.audit.check()?;
+    check_request(command)?;
     let active = match &current.phase {
         Phase::Active(active)
             if !active.is_leased(now)

@@ -8,7 +8,7 @@ use crate::policy::ReclaimMode;
 use crate::time::TimestampMs;
 
 use super::block::{Block, block, unblock_for};
-use super::claim::{Claim, Claimed, claim_granted, reclaim, repeated};
+use super::claim::{Claim, Claimed, check_claim, claim_granted, reclaim, repeated};
 use super::issue_claim_grant::{IssueClaimGrant, issue_claim_grant, unused_from};
 use super::issue_reclaim_grant::{IssueReclaimGrant, ReclaimGranted, issue_reclaim_grant};
 use super::on_due::on_due;
@@ -44,11 +44,13 @@ pub enum Offered {
 ///
 /// # Errors
 ///
-/// `InvalidInput` for a ttl.
+/// `InvalidInput` for a ttl or the lane.
 pub fn offer(current: &Execution, command: &Offer, now: TimestampMs) -> Ruling<Offered> {
     if let Some(claimed) = repeated(current, &command.claim) {
         return Ok(Verdict::Repeat(Offered::Claimed(Box::new(claimed))));
     }
+    // Before anything of the execution changes: the same command is refused in every state of it.
+    check_claim(current, &command.claim)?;
     let attempt = |current: &Execution| match &current.phase {
         Phase::Active(_) => take_over(current, command, now),
         _ => take(current, command, now),

@@ -99,7 +99,7 @@ fn satisfied(tallies: &Tallies) -> Option<Vec<&Tally>> {
 }
 
 impl Tally {
-    fn is_satisfied(&self) -> bool {
+    pub(in crate::execution) const fn is_satisfied(&self) -> bool {
         self.counted.len() >= self.part.n as usize
     }
 

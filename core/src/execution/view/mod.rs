@@ -7,6 +7,7 @@ mod output;
 mod situation;
 mod snapshot;
 mod state_vector;
+mod why;
 
 pub use due::{DueKind, due_times, next_due};
 pub use index::{IndexEntries, index_entries, waits_for_capabilities};
@@ -17,5 +18,6 @@ pub use snapshot::{
     snapshot,
 };
 pub use state_vector::state_vector;
+pub use why::{Delay, Judgement, Reason, WaitsFor, judge};
 
 pub(super) use state_vector::eligibility;

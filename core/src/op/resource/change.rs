@@ -53,6 +53,9 @@ struct Sent<C: Change> {
     /// The outcome and the record if it is applied.
     outcome: C::Outcome,
     after: Option<LoadedResource<C::Record>>,
+    /// Whether its reply was lost. Otherwise the store has refused it, or it is in flight; a client
+    /// of the store may have sent a first copy of it that was applied.
+    unanswered: bool,
 }
 
 /// The records of one reply, or those that are known from before.
@@ -223,7 +226,8 @@ impl<C: Change> ChangeResource<C> {
         }
         let until = unit.window.not_after;
         let outcome = changed.outcome;
-        self.sent.push(Sent { nonce, expected: version, until, outcome, after });
+        let (expected, unanswered) = (version, false);
+        self.sent.push(Sent { nonce, expected, until, outcome, after, unanswered });
         self.pending = Pending::Commit;
         Step::Send(Request::Commit(Commit { partition: self.id.partition, units: vec![unit] }))
     }
@@ -265,8 +269,11 @@ impl<C: Change> ChangeResource<C> {
         self.sent.retain(|sent| sent.expected == version && basis.at < sent.until);
     }
 
-    const fn in_doubt(&self) -> Applied {
-        if self.sent.is_empty() { Applied::No } else { Applied::Unknown }
+    fn in_doubt(&self) -> Applied {
+        match self.sent.iter().any(|sent| sent.unanswered) {
+            true => Applied::Unknown,
+            false => Applied::No,
+        }
     }
 
     fn timeout(&self, now: HostTime) -> EngineError {
@@ -351,8 +358,12 @@ impl<C: Change> Operation for ChangeResource<C> {
             Event::Reply(reply) => self.on_reply(reply, now),
             Event::Failure(failure) => {
                 let committed = std::mem::take(&mut self.pending) == Pending::Commit;
-                if committed && matches!(failure, Failure::NotSent(_)) {
-                    self.sent.pop();
+                match (&failure, self.sent.last_mut()) {
+                    (Failure::NotSent(_), _) if committed => {
+                        self.sent.pop();
+                    }
+                    (Failure::MaybeApplied(_), Some(sent)) if committed => sent.unanswered = true,
+                    _ => {}
                 }
                 let applied = self.in_doubt();
                 Step::retry(self.patience.after_failure(C::NAME, &failure, applied, now))
