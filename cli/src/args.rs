@@ -348,6 +348,22 @@ pub enum Command {
     Resume(OperateArgs),
     /// Rotate or list the secrets that sign waitpoint tokens
     Secret(SecretArgs),
+    /// Explain why an execution does not run, and what to do about it
+    ///
+    /// Prints each reason that holds the execution back, as of one reading of its record and of its
+    /// lane, and what ends it. An execution without a reason waits for a worker: then the command
+    /// prints how many are before it, and how many programs listen for work of its lane.
+    ///
+    /// With --json it prints an object:
+    ///
+    ///     {"execution_id": "...", "state": "waiting", "version": 3, "at": 1764000000000,
+    ///      "reasons": [{"reason": "lane_held", "lane": "mail", "state": "paused", ...}],
+    ///      "turn": {"ahead": 0, "programs": 1}}
+    ///
+    /// Exit code: 0 on success, 1 if the execution does not exist or the store does not answer
+    /// within 10 s, 2 for bad usage.
+    #[command(verbatim_doc_comment)]
+    Why(ExecutionArgs),
     /// List lanes, and pause, resume, drain or disable them
     ///
     ///     ff lanes                                    the lanes that are not active, or have work

@@ -37,6 +37,7 @@ mod terminal;
 mod timeline;
 mod waitpoints;
 mod watch;
+mod why;
 mod work;
 
 use std::process::ExitCode;
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
             Command::Signal(args) => signal::signal(args).await,
             Command::Resume(args) => operate::resume(args).await,
             Command::Secret(args) => secret::secret(args.command).await,
+            Command::Why(args) => why::why(args).await,
             Command::Lanes(args) => lanes::lanes(args).await,
             Command::Cancel(args) => operate::cancel(args).await,
             Command::Replay(args) => operate::replay(args).await,

@@ -6,6 +6,7 @@ mod scans;
 mod streams;
 mod submitting;
 mod waiting;
+mod why;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -43,6 +44,7 @@ pub use lanes::{LaneNote, LaneStatus};
 pub use result::{ExecutionResult, History, HistoryEntry};
 pub use scans::{QuarantinePage, Quarantined};
 pub use streams::{Tail, TailItem};
+pub use why::{Turn, Why};
 
 /// A client of one namespace: submits executions, waits for their results, cancels and replays
 /// them, delivers signals, and reads lists, history and output (`docs/spec.md`, 11).

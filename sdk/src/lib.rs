@@ -67,7 +67,7 @@ pub use audit::{AuditProgress, AuditReport, Auditor};
 pub use builder::{WorkerBuilder, unique_name};
 pub use client::{
     Client, ExecutionResult, History, HistoryEntry, LaneNote, LaneStatus, QuarantinePage,
-    Quarantined, Tail, TailItem,
+    Quarantined, Tail, TailItem, Turn, Why,
 };
 pub use config::{ClientConfig, WorkerConfig};
 pub use connect::{StoreOptions, open};
@@ -114,11 +114,11 @@ pub use ff_core::error::{
 };
 pub use ff_core::execution::{
     AnyOutcome, Attempt, AttemptEnd, AttemptKind, AttemptSummary, BlockKind, ClaimKind,
-    CloseReason, Command, Counted, Counts, CreateOutcome, Event, EventKind, ExecutionSnapshot,
-    FailOutcome, Frame, GrantAudit, GrantSnapshot, IssuedWaitpoint, Join, LeaseSnapshot, Outcome,
-    Progress, ReleaseOutcome, Replayed, Resumed, ResumedBy, Resumes, Resumption, Revoked,
-    SignalContext, SignalEffect, SignalOutcome, SuspensionSnapshot, Tallies, Tally, Timeout,
-    ValueKind, WaitpointSnapshot, WaitpointState, WorkFailure,
+    CloseReason, Command, Counted, Counts, CreateOutcome, Delay, Event, EventKind,
+    ExecutionSnapshot, FailOutcome, Frame, GrantAudit, GrantSnapshot, IssuedWaitpoint, Join,
+    LeaseSnapshot, Outcome, Progress, Reason, ReleaseOutcome, Replayed, Resumed, ResumedBy,
+    Resumes, Resumption, Revoked, SignalContext, SignalEffect, SignalOutcome, SuspensionSnapshot,
+    Tallies, Tally, Timeout, ValueKind, WaitpointSnapshot, WaitpointState, WaitsFor, WorkFailure,
 };
 pub use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 pub use ff_core::id::{

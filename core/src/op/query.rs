@@ -5,8 +5,8 @@ use crate::execution::ValueKind;
 use crate::id::ExecutionId;
 use crate::partition::Partition;
 use crate::store::{
-    Fetched, FirstOf, Poll, PollOf, Read, RecordKey, Reply, ReplyBody, Request, Scan, Scanned,
-    StreamPage, Streamed, Values,
+    Fetched, FirstOf, IndexName, Poll, PollOf, Read, RecordKey, Reply, ReplyBody, Request, Scan,
+    Scanned, StreamPage, Streamed, Topic, Values,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -77,6 +77,19 @@ impl Query<Vec<FirstOf>> {
         };
         let request = Request::Poll(Poll { of, partitions: vec![partition], listeners: None });
         Self { op: "poll", request, parse, patience }
+    }
+}
+
+impl Query<u64> {
+    /// Counts the programs that listen to a topic.
+    pub fn listeners(topic: Topic, partition: Partition, patience: Patience) -> Self {
+        let parse: Parse<_> = |reply, _, _| match reply.body {
+            ReplyBody::Poll(polled) => Some(Ok(polled.listeners)),
+            _ => None,
+        };
+        let (of, partitions) = (PollOf::Index(IndexName::Due), vec![partition]);
+        let request = Request::Poll(Poll { of, partitions, listeners: Some(topic) });
+        Self { op: "listeners", request, parse, patience }
     }
 }
 
