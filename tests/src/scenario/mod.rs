@@ -6,6 +6,7 @@ pub mod clocks;
 pub mod fences;
 pub mod grants;
 pub mod ids;
+pub mod lanes;
 pub mod leases;
 pub mod routing;
 pub mod signals;
@@ -48,6 +49,9 @@ macro_rules! for_each_scenario {
                 many_claimers_claim_each_execution_once,
                 a_corrupt_entry_at_the_head_of_a_lane_does_not_block_it,
                 an_entry_that_cannot_be_claimed_does_not_block_the_lane;
+            lanes: a_paused_lane_starts_nothing_and_keeps_what_it_has,
+                a_draining_lane_refuses_submissions_and_starts_its_work,
+                why_names_every_reason_and_none_for_an_eligible_execution;
             leases: an_expired_lease_is_refused_before_any_reclaim,
                 a_reclaimed_lease_is_stale_and_changes_nothing,
                 renewal_holds_up_to_the_millisecond_of_expiry,
