@@ -83,6 +83,7 @@ pub async fn why_names_every_reason_and_none_for_an_eligible_execution(fixture: 
 
     client.set_lane(&lane(), LaneState::Active, "").await.unwrap();
     fixture.advance(secs(60)).await;
+    fixture.tick().await;
     let ahead = submit(&client, work()).await;
     client.change_priority(&ahead, 9_000).await.unwrap();
     let why = client.why(&id).await.unwrap().expect("it exists");
