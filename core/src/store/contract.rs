@@ -308,12 +308,25 @@ pub struct Scan {
     pub partition: Partition,
     /// The index.
     pub index: IndexName,
-    /// The last entry of the previous page; `None` for the first page.
+    /// The order of the entries.
+    pub order: ScanOrder,
+    /// The position after which the page begins, in this order; `None` for the first page. It is
+    /// the last entry of the previous page, or any other position: there need not be an entry.
     pub after: Option<ScanPosition>,
     /// The maximum number of entries.
     pub limit: u32,
     /// The bytes of records after which the page ends, with at least one entry.
     pub bytes: u32,
+}
+
+/// The order in which a `Scan` reads an index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ScanOrder {
+    /// From the lowest position to the highest.
+    #[default]
+    Ascending,
+    /// From the highest position to the lowest.
+    Descending,
 }
 
 /// A position in an index.

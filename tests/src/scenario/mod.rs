@@ -7,6 +7,7 @@ pub mod fences;
 pub mod grants;
 pub mod ids;
 pub mod leases;
+pub mod lists;
 pub mod routing;
 pub mod signals;
 pub mod streams;
@@ -48,6 +49,10 @@ macro_rules! for_each_scenario {
                 many_claimers_claim_each_execution_once,
                 a_corrupt_entry_at_the_head_of_a_lane_does_not_block_it,
                 an_entry_that_cannot_be_claimed_does_not_block_the_lane;
+            lists: lists_by_time_have_every_execution_in_order,
+                filters_select_by_state_tag_and_time,
+                a_bulk_changes_each_selected_execution_once,
+                a_bulk_skips_executions_in_another_state;
             leases: an_expired_lease_is_refused_before_any_reclaim,
                 a_reclaimed_lease_is_stale_and_changes_nothing,
                 renewal_holds_up_to_the_millisecond_of_expiry,
