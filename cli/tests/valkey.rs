@@ -167,6 +167,38 @@ fn many_executions_are_cancelled_and_replayed_by_filter() {
     }
 }
 
+/// Ctrl-C ends a command on many executions after the calls in progress. It prints how to go on.
+#[test]
+fn a_command_on_many_executions_stops_cleanly_and_continues() {
+    let store = Store::start();
+    let lines: Vec<Value> = (0..450).map(|_| json!({"kind": "k"})).collect();
+    store.submit(&lines, &[]);
+    let calls = || -> u64 {
+        let stats = store.query("INFO commandstats");
+        let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_fcall:calls="));
+        let count = line.and_then(|line| line.split(',').next()).expect("functions were called");
+        count.parse().expect("a number")
+    };
+    let before = calls();
+    store.query("CLIENT PAUSE 60000 WRITE");
+    let child = store.spawn(&["cancel", "--kind", "k", "--bulk-id", "b", "--json"]);
+    // The command handles signals before it reads the 256 partitions.
+    while calls() < before + 256 {
+        std::thread::yield_now();
+    }
+    signal(&child, Signal::SIGINT);
+    store.query("CLIENT UNPAUSE");
+    let output = within(move || child.wait_with_output().expect("ff ends"));
+    let (out, advice) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(130), "{advice}");
+    let part: Value = serde_json::from_str(&out).expect("a summary");
+    assert_eq!((&part["applied"], &part["failed"]), (&json!(200), &json!(0)), "{part}");
+    let (_, options) = advice.split_once("repeat the command with ").expect("advice");
+    let options: Vec<&str> = options.split_whitespace().collect();
+    let rest = store.json(&[&["cancel", "--kind", "k"], &options[..]].concat());
+    assert_eq!((&rest["applied"], &rest["next"]), (&json!(250), &Value::Null), "{rest}");
+}
+
 #[test]
 fn commands_on_an_empty_database_write_nothing_and_say_that_it_is_empty() {
     let store = Store::start();
