@@ -8,7 +8,7 @@ mod store;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
@@ -171,7 +171,7 @@ fn many_executions_are_cancelled_and_replayed_by_filter() {
 #[test]
 fn a_command_on_many_executions_stops_cleanly_and_continues() {
     let store = Store::start();
-    let lines: Vec<Value> = (0..450).map(|_| json!({"kind": "k"})).collect();
+    let lines: Vec<Value> = (0..2_000).map(|_| json!({"kind": "k"})).collect();
     store.submit(&lines, &[]);
     let calls = || -> u64 {
         let stats = store.query("INFO commandstats");
@@ -180,23 +180,23 @@ fn a_command_on_many_executions_stops_cleanly_and_continues() {
         count.parse().expect("a number")
     };
     let before = calls();
-    store.query("CLIENT PAUSE 60000 WRITE");
     let child = store.spawn(&["cancel", "--kind", "k", "--bulk-id", "b", "--json"]);
-    // The command handles signals before it reads the 256 partitions.
+    // The command handles signals before it reads the 256 partitions, for each of ten pages.
+    let begun = Instant::now();
     while calls() < before + 256 {
-        std::thread::yield_now();
+        assert!(begun.elapsed() < Duration::from_secs(60), "the command begins");
     }
     signal(&child, Signal::SIGINT);
-    store.query("CLIENT UNPAUSE");
     let output = within(move || child.wait_with_output().expect("ff ends"));
     let (out, advice) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(130), "{advice}");
     let part: Value = serde_json::from_str(&out).expect("a summary");
-    assert_eq!((&part["applied"], &part["failed"]), (&json!(200), &json!(0)), "{part}");
+    let applied = part["applied"].as_u64().expect("a number");
+    assert!(applied < 2_000 && applied % 200 == 0, "whole pages were applied: {part}");
     let (_, options) = advice.split_once("repeat the command with ").expect("advice");
     let options: Vec<&str> = options.split_whitespace().collect();
     let rest = store.json(&[&["cancel", "--kind", "k"], &options[..]].concat());
-    assert_eq!((&rest["applied"], &rest["next"]), (&json!(250), &Value::Null), "{rest}");
+    assert_eq!((&rest["applied"], &rest["next"]), (&json!(2_000 - applied), &Value::Null));
 }
 
 #[test]
