@@ -402,9 +402,9 @@ pub enum Command {
     ///
     /// With --dry-run it is {"selected": 13, "next": null}.
     ///
-    /// Exit code: 0 on success, 1 if the execution does not exist or has ended, if a call failed, or
-    /// the store does not answer within 10 s, 2 for bad usage. If a signal ends a command on many
-    /// executions: 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP.
+    /// Exit code: 0 on success, 1 if the execution does not exist or has ended, if a call failed,
+    /// or the store does not answer within 10 s, 2 for bad usage. If a signal ends a command on
+    /// many executions: 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP.
     #[command(verbatim_doc_comment)]
     Cancel(CancelArgs),
     /// Run an ended execution again, or all that a filter selects

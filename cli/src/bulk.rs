@@ -18,7 +18,6 @@ use crate::backend;
 use crate::cursor::PageCursor;
 use crate::exit::{CliError, FAILED, print, print_line, warn};
 use crate::list::executions_table;
-use crate::operate::new_id;
 use crate::progress;
 use crate::report::{counted, printable, time};
 use crate::shutdown::{self, Shutdown};
@@ -35,12 +34,13 @@ const MAX_FAILURES: u64 = 20;
 /// How often progress is printed if standard error is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// Applies a command to all executions that the arguments select.
-pub async fn run(args: ManyArgs, command: BulkCommand) -> Result<ExitCode, CliError> {
+/// Applies a command to all executions that the arguments select. `id`: the ID of the bulk, unless
+/// the arguments have one.
+pub async fn run(args: ManyArgs, id: String, command: BulkCommand) -> Result<ExitCode, CliError> {
     let words = Words::of(&command);
     let client = backend::client(&args.store).await?;
     let now = client.store_time().await?;
-    let id = args.bulk_id.as_ref().map_or_else(new_id, |id| Ok(id.to_string()))?;
+    let id = args.bulk_id.as_ref().map_or(id, ToString::to_string);
     let bulk = Bulk::new(&id, command, args.filter.filter(now), now).map_err(usage)?;
     let from = args.after.map(|cursor| cursor.0);
     if args.dry_run {
@@ -105,7 +105,7 @@ fn usage(error: SdkError) -> CliError {
 struct Words {
     /// The command.
     verb: &'static str,
-    /// What became of an execution.
+    /// The state of an execution after it.
     done: &'static str,
 }
 

@@ -17,7 +17,7 @@ pub async fn cancel(args: CancelArgs) -> Result<ExitCode, CliError> {
     let CancelArgs { many, reason } = args;
     let operate = match many.one() {
         Ok(operate) => operate,
-        Err(many) => return bulk::run(*many, BulkCommand::Cancel { reason }).await,
+        Err(many) => return bulk::run(*many, new_id()?, BulkCommand::Cancel { reason }).await,
     };
     let command = |execution_id, request_id| Command::Cancel { execution_id, request_id, reason };
     execute(operate, "cancelled", command).await
@@ -37,7 +37,7 @@ pub async fn replay(args: ManyArgs) -> Result<ExitCode, CliError> {
             let message = "a replay by filter needs --state, for example --state failed";
             return Err(CliError::usage(message));
         }
-        Err(many) => return bulk::run(*many, BulkCommand::Replay).await,
+        Err(many) => return bulk::run(*many, new_id()?, BulkCommand::Replay).await,
     };
     let command = |execution_id, request_id| Command::Replay { execution_id, request_id };
     execute(args, "replayed", command).await

@@ -9,8 +9,8 @@ use ff_core::resource::ResourceKind;
 use ff_core::score::Score;
 use ff_core::store::{
     Bytes, Commit, Cursor, IndexName, IndexWrite, Member, Poll, PollOf, Read, RecordKey, Request,
-    Scan, ScanOrder, ScanPosition, StreamAppend, StreamId, StreamName, StreamPage, Take, TakeUntil, Topic,
-    Unit, ValueKey, ValueWrite, Version,
+    Scan, ScanOrder, ScanPosition, StreamAppend, StreamId, StreamName, StreamPage, Take, TakeUntil,
+    Topic, Unit, ValueKey, ValueWrite, Version,
 };
 use ff_core::time::{DurationMs, TimestampMs, Window};
 

@@ -310,8 +310,7 @@ pub struct Scan {
     pub index: IndexName,
     /// The order of the entries.
     pub order: ScanOrder,
-    /// The position after which the page begins, in this order; `None` for the first page. It is
-    /// the last entry of the previous page, or any other position: there need not be an entry.
+    /// Where the page begins: after this position, which need not have an entry.
     pub after: Option<ScanPosition>,
     /// The maximum number of entries.
     pub limit: u32,
@@ -320,12 +319,11 @@ pub struct Scan {
 }
 
 /// The order in which a `Scan` reads an index.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScanOrder {
-    /// From the lowest position to the highest.
-    #[default]
+    /// The lowest position first.
     Ascending,
-    /// From the highest position to the lowest.
+    /// The highest position first.
     Descending,
 }
 

@@ -81,7 +81,8 @@ pub struct ListPage {
     pub next: Option<ListPosition>,
 }
 
-/// What a list finds at an entry of the index.
+/// The finding of a list at an entry of the index.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and most are shown")]
 pub(super) enum Found {
     /// An execution that passes the filter.
     Shown(ExecutionSnapshot),
