@@ -2,6 +2,7 @@
 
 mod config;
 mod duration;
+mod filter;
 mod generate;
 mod lanes;
 mod list;
@@ -25,7 +26,7 @@ pub use config::ConfigArgs;
 pub use generate::{CompletionsArgs, ManArgs};
 pub use lanes::{LanesArgs, ListLanesArgs, SetLaneArgs};
 pub use list::ListArgs;
-pub use operate::{CancelArgs, OperateArgs};
+pub use operate::{CancelArgs, ManyArgs, OperateArgs};
 pub use result::ResultArgs;
 pub use run::RunArgs;
 pub use secret::{ListSecretsArgs, RotateArgs, SecretArgs, SecretCommand, SecretSource};
@@ -218,15 +219,15 @@ pub enum Command {
     /// List executions, one page at a time
     ///
     ///     ff list --state failed --tag team.name=media
-    ///     ff list --since 1h
+    ///     ff list --created-after 1h --state failed,expired
     ///
-    /// The list is ordered by partition of the store, and by creation time within a partition,
-    /// because the store has no order over all partitions. If there are more executions, the page
-    /// ends with a cursor. Give it to --after to print the next page. With --json the cursor is in
-    /// a last line {"next": "CURSOR"}.
+    /// The newest execution comes first, with --oldest the oldest. If there are more executions,
+    /// the page ends with a cursor. Give it to --after to print the next page. With --json the
+    /// cursor is in a last line {"next": "CURSOR"}.
     ///
-    /// With --since the newest execution comes first, after all of them were read. There is one
-    /// page, which has no cursor: --limit and --all choose its length.
+    /// The store has no index of states, lanes, kinds or tags: the command reads executions in the
+    /// order of the list and prints those that pass. If few pass, a page ends after 10 s, with
+    /// fewer executions and a cursor. --created-after and --created-before bound what is read.
     ///
     /// Exit code: 0 on success, 1 if the store does not answer within 10 s, 2 for bad usage.
     #[command(verbatim_doc_comment, visible_alias = "ls")]
@@ -382,24 +383,56 @@ pub enum Command {
     /// Exit code: 0 on success, 1 if the store does not answer within 10 s, 2 for bad usage.
     #[command(verbatim_doc_comment)]
     Lanes(LanesArgs),
-    /// Cancel an execution that has not ended
+    /// Cancel an execution that has not ended, or all that a filter selects
+    ///
+    ///     ff cancel ID
+    ///     ff cancel --lane mail --state waiting --created-before 1h --dry-run
     ///
     /// If a worker is running the execution, the worker kills the command when it next renews its
     /// lease: after a third of its --lease-ttl at the latest, within 10 s by default.
     ///
-    /// Exit code: 0 on success, 1 if the execution does not exist or has ended, or the store does
-    /// not answer within 10 s, 2 for bad usage.
+    /// With a filter, the command goes through the executions that were created before it began,
+    /// the oldest first. On a terminal it asks first, unless --yes is given. An execution whose
+    /// state changes meanwhile, so that the filter no longer selects it, is skipped. Ctrl-C ends
+    /// the command after the calls in progress, and it prints how to continue. With --json the
+    /// summary is an object:
+    ///
+    ///     {"applied": 12, "skipped": 1, "failed": 0, "bulk_id": "...",
+    ///      "created_before": 1764000000000, "next": null}
+    ///
+    /// With --dry-run it is {"selected": 13, "next": null}.
+    ///
+    /// Exit code: 0 on success, 1 if the execution does not exist or has ended, if a call failed,
+    /// or the store does not answer within 10 s, 2 for bad usage. If a signal ends a command on
+    /// many executions: 130 for SIGINT (Ctrl-C), 143 for SIGTERM, 129 for SIGHUP.
     #[command(verbatim_doc_comment)]
     Cancel(CancelArgs),
-    /// Run an ended execution again
+    /// Run an ended execution again, or all that a filter selects
+    ///
+    ///     ff replay ID
+    ///     ff replay --state failed --kind resize --created-after 2h
     ///
     /// The execution keeps its ID and payload. Its result, failure, deadline, and the counters of
     /// retries and reclaims are cleared.
     ///
+    /// A filter needs --state, because completed executions have ended too.
+    /// With a filter, the command goes through the executions that were created before it began,
+    /// the oldest first. On a terminal it asks first, unless --yes is given. An execution whose
+    /// state changes meanwhile, so that the filter no longer selects it, is skipped. Ctrl-C ends
+    /// the command after the calls in progress, and it prints how to continue. With --json the
+    /// summary is an object:
+    ///
+    ///     {"applied": 12, "skipped": 1, "failed": 0, "bulk_id": "...",
+    ///      "created_before": 1764000000000, "next": null}
+    ///
+    /// With --dry-run it is {"selected": 13, "next": null}.
+    ///
     /// Exit code: 0 on success, 1 if the execution does not exist, has not ended or has reached its
-    /// limit of replays, or the store does not answer within 10 s, 2 for bad usage.
+    /// limit of replays, if a call failed, or the store does not answer within 10 s, 2 for bad
+    /// usage. If a signal ends a command on many executions: 130 for SIGINT (Ctrl-C), 143 for
+    /// SIGTERM, 129 for SIGHUP.
     #[command(verbatim_doc_comment, visible_alias = "retry")]
-    Replay(OperateArgs),
+    Replay(ManyArgs),
     /// Revoke a worker's lease so that another worker takes over immediately
     ///
     /// The worker that had the lease kills its command when it next tries to renew the lease.

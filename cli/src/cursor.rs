@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ff_sdk::core::op::ListPosition;
+use ff_sdk::ListPosition;
 use ff_sdk::core::score::Score;
 use ff_sdk::core::store::{Member, ScanPosition};
 

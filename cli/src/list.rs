@@ -1,32 +1,34 @@
 //! `ff list`: lists executions or quarantined records, one page at a time.
 
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use ff_sdk::core::execution::ExecutionSnapshot;
-use ff_sdk::core::op::{ListFilter, ListPosition};
-use ff_sdk::core::time::TimestampMs;
-use ff_sdk::{Client, Quarantined};
+use ff_sdk::{Client, ListFilter, ListOrder, ListPosition, Quarantined};
 use serde_json::json;
 
 use crate::args::ListArgs;
 use crate::backend;
 use crate::cursor::PageCursor;
-use crate::exit::{CliError, Stdout, print, warn};
+use crate::exit::{CliError, Stdout, warn};
+use crate::progress;
 use crate::report::{counted, printable, table, time};
 use crate::terminal::fitted;
+
+/// The least executions that are read in one call if all are printed.
+const STEP: usize = 1_000;
+/// How long a page is searched for executions that pass the filter.
+const PAGE_TIME: Duration = Duration::from_secs(10);
 
 /// Runs the command.
 pub async fn list(args: ListArgs) -> Result<ExitCode, CliError> {
     let client = backend::client(&args.store).await?;
-    if let Some(since) = args.since {
-        return newest(&client, &args, since).await;
-    }
+    let filter = args.filter.filter(client.store_time().await?);
     let mut out = Stdout::new();
     let mut found = 0;
     let mut from = args.after.map(|cursor| cursor.0);
     loop {
-        let page = read_page(&client, &args, from).await?;
+        let page = read_page(&client, &args, &filter, from).await?;
         warn_of_unreadable(page.unreadable);
         found += page.count();
         out.print(&if args.json { page.lines() } else { page.table() })?;
@@ -37,9 +39,14 @@ pub async fn list(args: ListArgs) -> Result<ExitCode, CliError> {
         }
         if !args.all {
             let next = PageCursor(next).to_string();
-            out.print(&match args.json {
-                true => format!("{}\n", json!({"next": next})),
-                false => format!("more executions: continue with --after {next}\n"),
+            out.print(&match (args.json, page.is_full) {
+                (true, _) => format!("{}\n", json!({"next": next})),
+                (false, true) => format!("more executions: continue with --after {next}\n"),
+                (false, false) => format!(
+                    "read {} in {} s: continue with --after {next}\n",
+                    counted(page.read as u64, "execution", "executions"),
+                    PAGE_TIME.as_secs()
+                ),
             })?;
             break;
         }
@@ -60,6 +67,9 @@ fn say_none(client: &Client, args: &ListArgs) {
 struct Page {
     rows: Rows,
     unreadable: usize,
+    read: usize,
+    /// Whether it has as many rows as it may have. Otherwise the time for it was over.
+    is_full: bool,
     next: Option<ListPosition>,
 }
 
@@ -71,69 +81,39 @@ enum Rows {
 async fn read_page(
     client: &Client,
     args: &ListArgs,
+    filter: &ListFilter,
     from: Option<ListPosition>,
 ) -> Result<Page, CliError> {
     let limit = args.limit as usize;
     if args.quarantined {
         let page = client.quarantined(from, limit).await?;
-        return Ok(Page { rows: Rows::Quarantined(page.records), unreadable: 0, next: page.next });
+        let (rows, next) = (Rows::Quarantined(page.records), page.next);
+        return Ok(Page { rows, unreadable: 0, read: 0, is_full: true, next });
     }
-    let (mut rows, mut unreadable, mut next) = (Vec::new(), 0, from);
+    let order = if args.oldest { ListOrder::OldestFirst } else { ListOrder::NewestFirst };
+    let limit = if args.all { limit.max(STEP) } else { limit };
+    let (begun, mut rows) = (Instant::now(), Vec::new());
+    let (mut unreadable, mut read, mut next) = (0, 0, from);
+    let bar = progress::bar(0, "{spinner} {msg}");
     loop {
-        let page = client.list(filter(args), next, limit - rows.len()).await?;
-        rows.extend(page.executions.into_iter().filter(|found| has_tags(found, &args.tag)));
+        let page = client.list_by_time(filter.clone(), order, next, limit - rows.len()).await?;
+        rows.extend(page.executions);
         unreadable += page.unreadable;
+        read += page.read;
         next = page.next;
-        if next.is_none() || rows.len() >= limit {
-            return Ok(Page { rows: Rows::Executions(rows), unreadable, next });
+        let is_full = rows.len() >= limit;
+        if next.is_none() || is_full || begun.elapsed() >= PAGE_TIME && !args.all {
+            bar.finish_and_clear();
+            return Ok(Page { rows: Rows::Executions(rows), unreadable, read, is_full, next });
         }
+        let created = next.and_then(|next| next.after).map(|after| after.score.instant());
+        bar.set_message(format!(
+            "read {read} executions, created {} {}: {} found",
+            if args.oldest { "until" } else { "since" },
+            created.map_or_else(String::new, time),
+            rows.len(),
+        ));
     }
-}
-
-/// Prints the executions that were created in this time, the newest one first.
-async fn newest(client: &Client, args: &ListArgs, since: Duration) -> Result<ExitCode, CliError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let from =
-        TimestampMs::new(u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX));
-    let (mut rows, mut unreadable, mut next) = (Vec::new(), 0, None);
-    loop {
-        let page = client.list(filter(args), next, STEP).await?;
-        let is_wanted =
-            |found: &ExecutionSnapshot| found.created_at >= from && has_tags(found, &args.tag);
-        rows.extend(page.executions.into_iter().filter(is_wanted));
-        unreadable += page.unreadable;
-        next = page.next;
-        if next.is_none() {
-            break;
-        }
-    }
-    warn_of_unreadable(unreadable);
-    rows.sort_by_key(|found| std::cmp::Reverse((found.created_at, found.execution_id)));
-    let more = rows.len().saturating_sub(args.limit as usize);
-    if more > 0 && !args.all {
-        rows.truncate(args.limit as usize);
-        warn(&format!("ff: {more} older ones are not shown: raise --limit, or give --all\n"));
-    }
-    let page = Page { rows: Rows::Executions(rows), unreadable, next };
-    print(&if args.json { page.lines() } else { page.table() })?;
-    if page.count() == 0 {
-        say_none(client, args);
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// How many executions are read in one call for a list by time.
-const STEP: usize = 1_000;
-
-fn filter(args: &ListArgs) -> ListFilter {
-    ListFilter { lane: args.lane.clone(), kind: args.kind.clone(), state: args.state }
-}
-
-fn has_tags(found: &ExecutionSnapshot, tags: &[(String, String)]) -> bool {
-    let has = |(key, value): &(String, String)| {
-        found.tags.iter().any(|(known, other)| known == key && other == value)
-    };
-    tags.iter().all(has)
 }
 
 fn warn_of_unreadable(count: usize) {
@@ -165,26 +145,34 @@ impl Page {
     }
 
     fn table(&self) -> String {
-        let (header, rows): (&[&str], Vec<Vec<String>>) = match &self.rows {
-            Rows::Executions(rows) => (
-                &["id", "kind", "lane", "state", "priority", "attempts", "created"],
-                rows.iter().map(row).collect(),
-            ),
+        match &self.rows {
+            Rows::Executions(rows) => executions_table(rows),
             Rows::Quarantined(rows) => {
-                (&["id", "since", "problem"], rows.iter().map(quarantined_row).collect())
+                table_of(&["id", "since", "problem"], rows.iter().map(quarantined_row).collect())
             }
-        };
-        if rows.is_empty() {
-            return String::new();
         }
-        let mut table = table(header);
-        table.add_rows(rows);
-        // A long kind is cut.
-        for row in table.row_iter_mut() {
-            row.max_height(1);
-        }
-        fitted(table)
     }
+}
+
+/// The executions as a table; empty without any.
+pub fn executions_table(rows: &[ExecutionSnapshot]) -> String {
+    table_of(
+        &["id", "kind", "lane", "state", "priority", "attempts", "created"],
+        rows.iter().map(row).collect(),
+    )
+}
+
+fn table_of(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut table = table(header);
+    table.add_rows(rows);
+    // A long kind is cut.
+    for row in table.row_iter_mut() {
+        row.max_height(1);
+    }
+    fitted(table)
 }
 
 fn row(snapshot: &ExecutionSnapshot) -> Vec<String> {

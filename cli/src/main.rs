@@ -3,6 +3,7 @@
 mod args;
 mod backend;
 mod bench;
+mod bulk;
 mod confidential;
 mod config;
 mod cursor;

@@ -4,16 +4,21 @@ use std::process::ExitCode;
 
 use ff_sdk::core::entropy::Entropy;
 use ff_sdk::core::execution::{AnyOutcome, Command};
-use ff_sdk::{EngineError, ExecutionId, Rejection, RejectionKind, SdkError};
+use ff_sdk::{BulkCommand, EngineError, ExecutionId, Rejection, RejectionKind, SdkError};
 use serde_json::{Map, Value, json};
 
-use crate::args::{CancelArgs, OperateArgs};
+use crate::args::{CancelArgs, ManyArgs, OperateArgs};
 use crate::backend;
+use crate::bulk;
 use crate::exit::{CliError, print_line};
 
 /// Runs `ff cancel`.
 pub async fn cancel(args: CancelArgs) -> Result<ExitCode, CliError> {
-    let CancelArgs { operate, reason } = args;
+    let CancelArgs { many, reason } = args;
+    let operate = match many.one() {
+        Ok(operate) => operate,
+        Err(many) => return bulk::run(*many, new_id()?, BulkCommand::Cancel { reason }).await,
+    };
     let command = |execution_id, request_id| Command::Cancel { execution_id, request_id, reason };
     execute(operate, "cancelled", command).await
 }
@@ -25,7 +30,15 @@ pub async fn resume(args: OperateArgs) -> Result<ExitCode, CliError> {
 }
 
 /// Runs `ff replay`.
-pub async fn replay(args: OperateArgs) -> Result<ExitCode, CliError> {
+pub async fn replay(args: ManyArgs) -> Result<ExitCode, CliError> {
+    let args = match args.one() {
+        Ok(args) => args,
+        Err(many) if many.filter.state.is_empty() => {
+            let message = "a replay by filter needs --state, for example --state failed";
+            return Err(CliError::usage(message));
+        }
+        Err(many) => return bulk::run(*many, new_id()?, BulkCommand::Replay).await,
+    };
     let command = |execution_id, request_id| Command::Replay { execution_id, request_id };
     execute(args, "replayed", command).await
 }

@@ -8,6 +8,7 @@ mod store;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
@@ -92,12 +93,110 @@ fn lists_are_filtered_and_paged_and_end_with_their_reader() {
     assert_eq!(one[0]["execution_id"], json!(id), "pages of other executions are skipped");
     assert_eq!(count(&["--since", "1h"]), 24);
     let newest = objects(&store.out(&["list", "--since", "1h", "--limit", "3", "--json"]));
-    assert_eq!((newest.len(), &newest[0]["execution_id"]), (3, &json!(id)), "{newest:?}");
+    assert_eq!((newest.len(), &newest[0]["execution_id"]), (4, &json!(id)), "{newest:?}");
+    let by_time = |arguments: &[&str]| {
+        let lines = objects(&store.out(&[&["list", "--all", "--json"], arguments].concat()));
+        lines.iter().map(|line| line["created_at"].as_u64().expect("a time")).collect::<Vec<_>>()
+    };
+    let (newest, oldest) = (by_time(&[]), by_time(&["--oldest"]));
+    assert!(oldest.is_sorted() && newest.iter().rev().eq(&oldest), "{newest:?}");
+    let last = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(oldest[23]));
+    let last = last.to_string();
+    assert_eq!(count(&["--created-after", &last]), 1);
+    assert_eq!(count(&["--created-before", &last]), 23);
+    assert_eq!(count(&["--created-after", "1h", "--created-before", "30m"]), 0);
+    assert_eq!(count(&["--state", "failed,waiting", "--state", "active"]), 24);
 
     let mut child = store.spawn(&["list", "--all", "--limit", "1"]);
     drop(child.stdout.take());
     let status = within(move || child.wait().expect("ff ends"));
     assert_eq!(status.code(), Some(0));
+}
+
+/// A command on many executions: it asks nothing without a terminal, and touches those that the
+/// filter selects, once.
+#[test]
+fn many_executions_are_cancelled_and_replayed_by_filter() {
+    let store = Store::start();
+    let lines: Vec<Value> = (0..30).map(|n| json!({"kind": format!("k{}", n % 2)})).collect();
+    store.submit(&lines, &[]);
+    store.submit(&lines[..4], &["--lane", "mail"]);
+    let count =
+        |state: &str| objects(&store.out(&["list", "--all", "--json", "--state", state])).len();
+
+    let filter = ["--lane", "default", "--kind", "k1", "--state", "waiting"];
+    let dry = store.out(&[&["cancel", "--dry-run"], &filter[..]].concat());
+    assert!(dry.ends_with("would cancel 15 executions (15 waiting)\n"), "{dry}");
+    let dry = store.json(&[&["cancel", "--dry-run", "--limit", "3"], &filter[..]].concat());
+    assert_eq!(dry["selected"], 3, "{dry}");
+    assert_eq!(count("cancelled"), 0, "a dry run changes nothing");
+
+    let first = [&["cancel", "--limit", "6", "--bulk-id", "b-1"], &filter[..]].concat();
+    let part = store.json(&first);
+    assert_eq!((&part["applied"], &part["failed"]), (&json!(6), &json!(0)), "{part}");
+    let later = store.submit_one(json!({"kind": "k1", "lane": "default"}));
+    let before = Duration::from_millis(part["created_before"].as_u64().expect("a time"));
+    let before = humantime::format_rfc3339_millis(UNIX_EPOCH + before).to_string();
+    let next = part["next"].as_str().expect("a cursor");
+    let rest = ["cancel", "--bulk-id", "b-1", "--created-before", &before, "--after", next];
+    let rest = store.json(&[&rest, &filter[..]].concat());
+    assert_eq!((&rest["applied"], &rest["next"]), (&json!(9), &Value::Null), "{rest}");
+    assert_eq!(count("cancelled"), 15);
+    assert_eq!(store.json(&["describe", &later])["state"]["public_state"], "waiting");
+
+    let text = store.out(&["cancel", "--lane", "mail", "--bulk-id", "b-2"]);
+    assert_eq!(text, "cancelled 4 executions (bulk ID b-2)\n");
+    let replay = ["replay", "--state", "cancelled", "--lane", "mail", "--bulk-id", "b-3"];
+    assert_eq!(store.out(&replay), "replayed 4 executions (bulk ID b-3)\n");
+    assert_eq!(store.out(&replay), "replayed 0 executions (bulk ID b-3)\n");
+
+    for (arguments, message) in [
+        (&["cancel"][..], "required arguments"),
+        (&["cancel", MISSING, "--lane", "mail"], "cannot be used with"),
+        (&["replay", "--lane", "mail"], "needs --state"),
+        (&["cancel", "--state", "failed"], "does not apply to these states"),
+        (&["cancel", "--created-before", "yesterday"], "expected how long ago"),
+    ] {
+        let output = store.run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(
+            crate::common::text(&output.stderr).contains(message),
+            "{}",
+            crate::common::text(&output.stderr)
+        );
+    }
+}
+
+/// Ctrl-C ends a command on many executions after the calls in progress. It prints how to go on.
+#[test]
+fn a_command_on_many_executions_stops_cleanly_and_continues() {
+    let store = Store::start();
+    let lines: Vec<Value> = (0..2_000).map(|_| json!({"kind": "k"})).collect();
+    store.submit(&lines, &[]);
+    let calls = || -> u64 {
+        let stats = store.query("INFO commandstats");
+        let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_fcall:calls="));
+        let count = line.and_then(|line| line.split(',').next()).expect("functions were called");
+        count.parse().expect("a number")
+    };
+    let before = calls();
+    let child = store.spawn(&["cancel", "--kind", "k", "--bulk-id", "b", "--json"]);
+    // The command handles signals before it reads the 256 partitions, for each of ten pages.
+    let begun = Instant::now();
+    while calls() < before + 256 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the command begins");
+    }
+    signal(&child, Signal::SIGINT);
+    let output = within(move || child.wait_with_output().expect("ff ends"));
+    let (out, advice) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(130), "{advice}");
+    let part: Value = serde_json::from_str(&out).expect("a summary");
+    let applied = part["applied"].as_u64().expect("a number");
+    assert!(applied < 2_000 && applied.is_multiple_of(200), "whole pages were applied: {part}");
+    let (_, options) = advice.split_once("repeat the command with ").expect("advice");
+    let options: Vec<&str> = options.split_whitespace().collect();
+    let rest = store.json(&[&["cancel", "--kind", "k"], &options[..]].concat());
+    assert_eq!((&rest["applied"], &rest["next"]), (&json!(2_000 - applied), &Value::Null));
 }
 
 #[test]

@@ -18,6 +18,7 @@ const NOT_FROM_RULES: &[RejectionKind] = &[
     RejectionKind::InvalidTagKey,
     RejectionKind::InvalidId,
     RejectionKind::InvalidExecutionId,
+    RejectionKind::OtherState,
     RejectionKind::RotationConflict,
     RejectionKind::InvalidKid,
     RejectionKind::InvalidSecretHex,

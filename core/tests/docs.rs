@@ -21,7 +21,7 @@ use ff_core::error::{
 use ff_core::execution::Situation;
 use ff_core::id::{ExecutionIdError, LaneId, LeaseEpoch, TextIdError};
 use ff_core::policy::PolicyError;
-use ff_core::state::{EligibilityState, LifecyclePhase, TerminalOutcome};
+use ff_core::state::{EligibilityState, LifecyclePhase, PublicState, TerminalOutcome};
 use ff_core::store_id::StoreId;
 use ff_core::tags::TagError;
 use ff_core::time::TimestampMs;
@@ -334,6 +334,7 @@ fn states() -> Vec<Rejection> {
             lifecycle_phase: LifecyclePhase::Terminal,
             attempt_id: Some(attempt_id(1)),
         },
+        Rejection::OtherState { state: PublicState::Active },
         Rejection::LeaseRevoked,
         Rejection::LeaseExpired { expired_at: at(1_000) },
         Rejection::InvalidClaimGrant,

@@ -73,7 +73,7 @@ fn failure() -> WorkFailure {
 }
 
 /// Returns a record without optional content.
-fn plain(phase: Phase) -> Execution {
+pub fn plain(phase: Phase) -> Execution {
     Execution {
         id: ExecutionId::from_parts(7, uuid(0)),
         namespace: Namespace::try_new("ns").expect("a namespace"),
@@ -104,7 +104,7 @@ fn plain(phase: Phase) -> Execution {
     }
 }
 
-fn waiting() -> Phase {
+pub fn waiting() -> Phase {
     Phase::Runnable(Runnable {
         next: NextAttempt::First,
         not_before: None,

@@ -7,6 +7,7 @@ mod boundaries;
 mod coverage;
 mod docs;
 mod golden;
+mod lists;
 mod one_record;
 mod rules;
 mod store;

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 
 use arbitrary::{Result, Unstructured};
+use ff_core::store::ScanOrder;
 
 use crate::conformance::{
     Action, AfterPlan, BYTES, CapsPlan, Census, DUE, Edge, FromPlan, INDEXES, MEMBERS, Model,
@@ -202,7 +203,8 @@ fn scan(u: &mut Unstructured<'_>) -> Result<Action> {
         _ => AfterPlan::Place(place(u)?, u.choose_index(MEMBERS)?),
     };
     let (index, limit, bytes) = (u.choose_index(INDEXES)?, u.int_in_range(0..=4)?, bytes(u)?);
-    Ok(Action::Scan { index, after, limit, bytes })
+    let order = if u.arbitrary()? { ScanOrder::Ascending } else { ScanOrder::Descending };
+    Ok(Action::Scan { index, order, after, limit, bytes })
 }
 
 fn stream(u: &mut Unstructured<'_>) -> Result<Action> {

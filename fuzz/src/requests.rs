@@ -9,8 +9,8 @@ use ff_core::resource::ResourceKind;
 use ff_core::score::Score;
 use ff_core::store::{
     Bytes, Commit, Cursor, IndexName, IndexWrite, Member, Poll, PollOf, Read, RecordKey, Request,
-    Scan, ScanPosition, StreamAppend, StreamId, StreamName, StreamPage, Take, TakeUntil, Topic,
-    Unit, ValueKey, ValueWrite, Version,
+    Scan, ScanOrder, ScanPosition, StreamAppend, StreamId, StreamName, StreamPage, Take, TakeUntil,
+    Topic, Unit, ValueKey, ValueWrite, Version,
 };
 use ff_core::time::{DurationMs, TimestampMs, Window};
 
@@ -49,7 +49,8 @@ pub(crate) fn request(u: &mut Unstructured<'_>) -> Result<Request> {
         4 => {
             let after = if u.arbitrary()? { Some(position(u)?) } else { None };
             let (limit, bytes) = (u.arbitrary()?, u.arbitrary()?);
-            Request::Scan(Scan { partition, index: index(u)?, after, limit, bytes })
+            let order = if u.arbitrary()? { ScanOrder::Ascending } else { ScanOrder::Descending };
+            Request::Scan(Scan { partition, index: index(u)?, order, after, limit, bytes })
         }
         _ => {
             let from = match u.int_in_range(0..=2)? {

@@ -11,7 +11,7 @@
 -- commit    item...                tag, (counts, not_before, not_after, bytes, item...)...
 -- take      due, (queue, list)...  tag, prefix, count, bytes, until, hold, channel or '', name...
 -- read      record..., value...    records
--- scan      index                  prefix, limit, bytes, score, member
+-- scan      index                  prefix, limit, bytes, 'up' or 'down', score, member
 -- stream    stream                 limit, from, history, time, sequence
 -- function  reply after the time
 -- commit    for each unit: 0, fetched... committed; 1, record... conflict; 2 outside window
@@ -324,12 +324,15 @@ local function rank_behind(index, score, member)
 end
 
 local function scan(keys, args)
-  local at, index, limit, score, member, from = now(), keys[1], args[2] + 0, args[4], args[5], 0
+  local at, index, limit, down = now(), keys[1], args[2] + 0, args[4] == 'down'
+  local score, member, from = args[5], args[6], 0
   if score ~= '' then
     local there = call('ZSCORE', index, member) == score
     from = there and call('ZRANK', index, member) + 1 or rank_behind(index, score, member)
+    if down then from = call('ZCOUNT', index, '-inf', '+inf') - from + (there and 1 or 0) end
   end
-  local found = call('ZRANGE', index, from, from + limit, 'WITHSCORES')
+  local order = down and { 'REV', 'WITHSCORES' } or { 'WITHSCORES' }
+  local found = call('ZRANGE', index, from, from + limit, unpack(order))
   local most, bytes = math.min(limit, #found / 2), args[3] + 0
   local records, count = records_of(index, args[1], found, most, bytes)
   local reply = { at, #found / 2 > count and 1 or 0 }

@@ -1,6 +1,8 @@
 //! The client: submits executions, waits for their results, and operates on them.
 
+mod bulk;
 mod lanes;
+mod list;
 mod result;
 mod scans;
 mod streams;
@@ -22,10 +24,7 @@ use ff_core::execution::{
 };
 use ff_core::id::{ExecutionId, Namespace, RequestId};
 use ff_core::lane::Lanes;
-use ff_core::op::{
-    CarryCommand, Known, ListExecutions, ListFilter, ListPage, ListPosition, Loaded,
-    OperationContext, Query, ReadExecution,
-};
+use ff_core::op::{CarryCommand, Known, Loaded, OperationContext, Query, ReadExecution};
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::Priority;
 use ff_core::store::bounds::MAX_PAGE;
@@ -40,6 +39,7 @@ use crate::error::SdkError;
 use crate::shared::{Connection, Sources, lock};
 use crate::submission::{IntoSubmission, Submission};
 
+pub use bulk::{Bulk, BulkCommand, BulkOutcome, BulkPage, BulkResult};
 pub use lanes::{LaneNote, LaneStatus};
 pub use result::{ExecutionResult, History, HistoryEntry};
 pub use scans::{QuarantinePage, Quarantined};
@@ -323,29 +323,6 @@ impl Client {
         let namespace = &self.0.config.namespace;
         let found = found.filter(|loaded| loaded.execution.namespace == *namespace);
         Ok((found.map(|loaded| (loaded, at)), values))
-    }
-
-    /// Reads a page of at most `limit` executions of the namespace, ordered by partition and then
-    /// by creation time. `from` is [`ListPage::next`] of the previous page.
-    ///
-    /// # Errors
-    ///
-    /// [`SdkError::Engine`] when the store does not answer.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe.
-    pub async fn list(
-        &self,
-        filter: ListFilter,
-        from: Option<ListPosition>,
-        limit: usize,
-    ) -> Result<ListPage, SdkError> {
-        let Inner { connection, config, .. } = &*self.0;
-        let namespace = config.namespace.clone();
-        let (partitions, patience) = (&connection.partitions, connection.patience());
-        let list = ListExecutions::new(partitions, namespace, filter, from, limit, patience);
-        Ok(connection.drive(list).await?)
     }
 
     /// Reads the history of an execution: attempts from its record, events from the journal.

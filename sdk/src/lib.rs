@@ -66,8 +66,8 @@ pub use admin::FlowFabricAdminClient;
 pub use audit::{AuditProgress, AuditReport, Auditor};
 pub use builder::{WorkerBuilder, unique_name};
 pub use client::{
-    Client, ExecutionResult, History, HistoryEntry, LaneNote, LaneStatus, QuarantinePage,
-    Quarantined, Tail, TailItem, Turn, Why,
+    Bulk, BulkCommand, BulkOutcome, BulkPage, BulkResult, Client, ExecutionResult, History,
+    HistoryEntry, LaneNote, LaneStatus, QuarantinePage, Quarantined, Tail, TailItem, Turn, Why,
 };
 pub use config::{ClientConfig, WorkerConfig};
 pub use connect::{StoreOptions, open};
@@ -130,7 +130,8 @@ pub use ff_core::id::{
 pub use ff_core::kinds::Kinds;
 pub use ff_core::lane::{LaneChange, LaneSetting, LaneState};
 pub use ff_core::op::{
-    Fault, FramePage, ListFilter, ListPage, ListPosition, ReceivedSignal, StoredFrame, Suspect,
+    Fault, FramePage, ListFilter, ListOrder, ListPage, ListPosition, MAX_FILTERED, ReceivedSignal,
+    StoredFrame, Suspect,
 };
 pub use ff_core::partition::{
     Partition, PartitionConfig, PartitionConfigError, PartitionFamily, PartitionKey,
@@ -176,9 +177,9 @@ pub mod backend {
     pub use ff_core::store::{
         Commit, Failure, Fetched, FirstOf, Firsts, IndexName, IndexWrite, Member, MemoryStore,
         OverBound, Poll, PollOf, Polled, Read, RecordKey, Reply, ReplyBody, Request, Scan,
-        ScanEntry, ScanPosition, Scanned, StoreMeta, Stored, StreamAppend, StreamCaps, StreamEntry,
-        StreamId, StreamName, StreamPage, Streamed, Take, TakeUntil, Taken, TakenEntry, Topic,
-        Unit, UnitReply, ValueKey, ValueWrite, Values, Version, Wake,
+        ScanEntry, ScanOrder, ScanPosition, Scanned, StoreMeta, Stored, StreamAppend, StreamCaps,
+        StreamEntry, StreamId, StreamName, StreamPage, Streamed, Take, TakeUntil, Taken,
+        TakenEntry, Topic, Unit, UnitReply, ValueKey, ValueWrite, Values, Version, Wake,
     };
     pub use ff_core::time::Window;
     #[cfg(feature = "valkey")]

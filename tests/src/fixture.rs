@@ -13,7 +13,7 @@ use ff_sdk::core::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use ff_sdk::core::store::codec::Codec;
 use ff_sdk::core::store::{
     Bytes, Commit, Fetched, IndexName, IndexWrite, Read, RecordKey, ReplyBody, Request, Scan,
-    ScanEntry, ScanPosition, Take, TakeUntil, Unit, UnitReply, ValueKey, Version,
+    ScanEntry, ScanOrder, ScanPosition, Take, TakeUntil, Unit, UnitReply, ValueKey, Version,
 };
 use ff_sdk::core::time::{DurationMs, TimestampMs};
 use ff_sdk::{
@@ -184,7 +184,7 @@ impl Fixture {
         loop {
             let (partition, limit) = (id.partition(), MAX_PAGE as u32);
             let (index, bytes) = (index.clone(), MAX_PAGE_BYTES);
-            let scan = Scan { partition, index, after, limit, bytes };
+            let scan = Scan { partition, index, order: ScanOrder::Ascending, after, limit, bytes };
             let reply = self.backend.call(Request::Scan(scan)).await.expect("the store answers");
             let ReplyBody::Scan(page) = reply.body else { panic!("a scan answers with a page") };
             let found = page.entries.iter().find(|entry| entry.position.member == id.uuid());
@@ -198,7 +198,8 @@ impl Fixture {
     /// The members of an index of a partition with their scores, at most a page.
     pub async fn entries_of(&self, partition: Partition, index: IndexName) -> Vec<(Uuid, Score)> {
         let (limit, bytes) = (MAX_PAGE as u32, MAX_PAGE_BYTES);
-        let scan = Scan { partition, index, after: None, limit, bytes };
+        let scan =
+            Scan { partition, index, order: ScanOrder::Ascending, after: None, limit, bytes };
         let reply = self.backend.call(Request::Scan(scan)).await.expect("the store answers");
         let ReplyBody::Scan(page) = reply.body else { panic!("a scan answers with a page") };
         let entry = |entry: &ScanEntry| (entry.position.member, entry.position.score);

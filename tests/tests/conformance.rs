@@ -134,6 +134,10 @@ fn servers_defer_the_same_values_as_the_reference() {
 
 /// Mistakes that are easily made in the library: a piece of its text, and its wrong replacement.
 const MISTAKES: &[(&str, &str)] = &[
+    // A descending scan that ascends, or begins one entry early or late.
+    ("{ 'REV', 'WITHSCORES' }", "{ 'WITHSCORES' }"),
+    ("- from + (there and 1 or 0)", "- from"),
+    ("- from + (there and 1 or 0)", "- from + 1"),
     // A take that reads too few entries, forgets the rest, or returns the end of another range.
     ("'LIMIT', 0, count,", "'LIMIT', 0, count - 1,"),
     ("skip, skip, 'WITHSCORES')[2] or false", "skip, skip, 'WITHSCORES')[9] or false"),

@@ -10,7 +10,7 @@ use ff_sdk::core::op::{OperationContext, Patience, Query, load};
 use ff_sdk::core::partition::PartitionConfig;
 use ff_sdk::core::store::bounds::MAX_PAGE_BYTES;
 use ff_sdk::core::store::codec::Codec;
-use ff_sdk::core::store::{IndexName, Scan};
+use ff_sdk::core::store::{IndexName, Scan, ScanOrder};
 use ff_sdk::{
     Auditor, Client, ClientConfig, DurationMs, FlowFabricWorker, HostClock, Kinds, Namespace,
     WorkerConfig, drive,
@@ -119,7 +119,8 @@ async fn other_namespace(
         let all = IndexName::All { namespace: namespace.clone() };
         for index in [all, IndexName::Due, IndexName::Retention] {
             let (limit, bytes) = (SAMPLE, MAX_PAGE_BYTES);
-            let scan = Scan { partition, index, after: None, limit, bytes };
+            let scan =
+                Scan { partition, index, order: ScanOrder::Ascending, after: None, limit, bytes };
             let context = OperationContext::new(DurationMs::from_secs(10), codec.clone());
             let patience = Patience::new(context, entropy.fork());
             let scanned = drive(&**backend, &clock, Query::scan(scan, patience)).await;

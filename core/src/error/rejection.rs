@@ -9,7 +9,7 @@ use crate::capability::CapabilityError;
 use crate::cause::Missing;
 use crate::id::{AttemptId, ExecutionId, ExecutionIdError, LaneId, LeaseEpoch, TextIdError};
 use crate::policy::PolicyError;
-use crate::state::{EligibilityState, LifecyclePhase, TerminalOutcome};
+use crate::state::{EligibilityState, LifecyclePhase, PublicState, TerminalOutcome};
 use crate::tags::TagError;
 use crate::time::{DurationMs, TimestampMs};
 
@@ -235,6 +235,12 @@ rejections! {
         /// The current or last attempt.
         attempt_id: Option<AttemptId>,
     } => State, Cooperative, 409;
+    /// The call was made for executions in other states.
+    #[error("the execution is {state} now; the call was made for executions in other states")]
+    OtherState {
+        /// The current state.
+        state: PublicState,
+    } => State, Terminal, 409;
     /// An operator revoked the lease.
     #[error("the lease was revoked")]
     LeaseRevoked => State, Cooperative, 409;

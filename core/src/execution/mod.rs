@@ -12,6 +12,7 @@ mod any_command;
 mod command;
 mod facts;
 mod identity;
+mod in_state;
 mod record;
 mod retention;
 mod rule;
@@ -27,6 +28,7 @@ pub use command::{
 };
 pub use facts::{BufferedSignals, Facts, FirstSeen, FoundSignal};
 pub use identity::{Fingerprint, IdentityKind, Origin};
+pub use in_state::InState;
 pub use record::*;
 pub use retention::{FORGOTTEN_AT_ONCE, ForgetSignals, Forgotten, forget_signals};
 pub use rule::*;

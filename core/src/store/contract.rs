@@ -308,12 +308,23 @@ pub struct Scan {
     pub partition: Partition,
     /// The index.
     pub index: IndexName,
-    /// The last entry of the previous page; `None` for the first page.
+    /// The order of the entries.
+    pub order: ScanOrder,
+    /// Where the page begins: after this position, which need not have an entry.
     pub after: Option<ScanPosition>,
     /// The maximum number of entries.
     pub limit: u32,
     /// The bytes of records after which the page ends, with at least one entry.
     pub bytes: u32,
+}
+
+/// The order in which a `Scan` reads an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScanOrder {
+    /// The lowest position first.
+    Ascending,
+    /// The highest position first.
+    Descending,
 }
 
 /// A position in an index.

@@ -16,7 +16,7 @@ pub mod meta;
 
 pub use contract::{
     Bytes, Commit, Cursor, DUE_SOON, Failure, Fetched, FirstOf, Firsts, IndexWrite, Member,
-    OverBound, Poll, PollOf, Polled, Read, Reply, ReplyBody, Request, Scan, ScanEntry,
+    OverBound, Poll, PollOf, Polled, Read, Reply, ReplyBody, Request, Scan, ScanEntry, ScanOrder,
     ScanPosition, Scanned, Stored, StreamAppend, StreamCaps, StreamEntry, StreamId, StreamPage,
     Streamed, Take, TakeUntil, Taken, TakenEntry, Unit, UnitReply, ValueWrite, Values, Version,
     Wake,

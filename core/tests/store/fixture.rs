@@ -8,8 +8,8 @@ use ff_core::score::Score;
 use ff_core::store::bounds::{MAX_ENTRIES_PER_UNIT, MAX_PAGE, MAX_PAGE_BYTES};
 use ff_core::store::{
     Bytes, Commit, Cursor, IndexName, IndexWrite, MemoryStore, Read, RecordKey, ReplyBody, Request,
-    Scan, Stored, StreamAppend, StreamEntry, StreamName, StreamPage, Streamed, Take, TakeUntil,
-    Taken, Unit, UnitReply, ValueKey, Values, Version,
+    Scan, ScanOrder, Stored, StreamAppend, StreamEntry, StreamName, StreamPage, Streamed, Take,
+    TakeUntil, Taken, Unit, UnitReply, ValueKey, Values, Version,
 };
 use ff_core::time::{DurationMs, TimestampMs};
 use uuid::Uuid;
@@ -126,7 +126,8 @@ impl Fixture {
 
     pub fn scan(&mut self, index: IndexName) -> Vec<(i64, u128)> {
         let (limit, bytes) = (100, MAX_PAGE_BYTES);
-        let scan = Scan { partition: HERE, index, after: None, limit, bytes };
+        let scan =
+            Scan { partition: HERE, index, order: ScanOrder::Ascending, after: None, limit, bytes };
         match self.ask(Request::Scan(scan)) {
             ReplyBody::Scan(scanned) => scanned
                 .entries

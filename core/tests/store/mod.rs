@@ -11,8 +11,8 @@ use ff_core::score::Score;
 use ff_core::store::bounds::{MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_UNITS};
 use ff_core::store::{
     Commit, Cursor, Fetched, FirstOf, Firsts, IndexName, IndexWrite, Poll, PollOf, Polled,
-    RecordKey, ReplyBody, Request, Scan, ScanEntry, ScanPosition, Stored, StreamAppend, StreamName,
-    Take, TakeUntil, Topic, Unit, UnitReply, ValueKey, ValueWrite, Version, Wake,
+    RecordKey, ReplyBody, Request, Scan, ScanEntry, ScanOrder, ScanPosition, Stored, StreamAppend,
+    StreamName, Take, TakeUntil, Topic, Unit, UnitReply, ValueKey, ValueWrite, Version, Wake,
 };
 use ff_core::time::{DurationMs, Window};
 
@@ -126,7 +126,14 @@ fn a_page_ends_when_its_records_have_enough_bytes() {
         let bytes = size(&mut fixture) * records;
         let scan = |after, limit| {
             let (partition, index) = (HERE, lane("l"));
-            Request::Scan(Scan { partition, index, after, limit, bytes })
+            Request::Scan(Scan {
+                partition,
+                index,
+                order: ScanOrder::Ascending,
+                after,
+                limit,
+                bytes,
+            })
         };
         let ReplyBody::Scan(page) = fixture.ask(scan(None, 10)) else { panic!("a page") };
         assert_eq!((page.entries.len(), page.next.is_some()), (count, true));
@@ -385,7 +392,14 @@ fn a_scan_pages_through_an_index() {
     let mut after: Option<ScanPosition> = None;
     let mut seen = Vec::new();
     loop {
-        let scan = Scan { partition: HERE, index: lane("l"), after, limit: 1, bytes: 1_000 };
+        let scan = Scan {
+            partition: HERE,
+            index: lane("l"),
+            order: ScanOrder::Ascending,
+            after,
+            limit: 1,
+            bytes: 1_000,
+        };
         let ReplyBody::Scan(page) = fixture.ask(Request::Scan(scan)) else { panic!("a page") };
         seen.extend(page.entries.iter().map(|entry| entry.position.member.as_u128()));
         after = page.next;
@@ -450,7 +464,14 @@ fn an_index_of_signals_returns_the_signals_of_its_execution() {
         ..Unit::new(Purpose::Finish, 1)
     };
     assert!(matches!(fixture.commit_one(written), UnitReply::Committed { .. }));
-    let scan = Scan { partition: HERE, index: index.clone(), after: None, limit: 9, bytes: 1_000 };
+    let scan = Scan {
+        partition: HERE,
+        index: index.clone(),
+        order: ScanOrder::Ascending,
+        after: None,
+        limit: 9,
+        bytes: 1_000,
+    };
     let ReplyBody::Scan(page) = fixture.ask(Request::Scan(scan)) else { panic!("a page") };
     let found = |entry: &ScanEntry| {
         let record = entry.record.as_ref().map(|record| record.bytes.to_vec());

@@ -6,7 +6,8 @@ use ff_core::partition::Partition;
 use ff_core::store::bounds::MAX_PAGE;
 use ff_core::store::keys::list_of_queues;
 use ff_core::store::{
-    Bytes, Commit, Cursor, IndexName, IndexWrite, PollOf, Request, TakeUntil, Topic, Unit, Version,
+    Bytes, Commit, Cursor, IndexName, IndexWrite, PollOf, Request, ScanOrder, TakeUntil, Topic,
+    Unit, Version,
 };
 
 use super::library::Function;
@@ -100,6 +101,10 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
             keys.push(scan.index.text(scan.partition));
             let prefix = Cow::Owned(scan.index.record_prefix(scan.partition));
             args.extend([prefix, text(scan.limit), text(scan.bytes)]);
+            args.push(Cow::Borrowed(match scan.order {
+                ScanOrder::Ascending => b"up",
+                ScanOrder::Descending => b"down",
+            }));
             match scan.after {
                 Some(position) => {
                     args.push(text(position.score.get()));

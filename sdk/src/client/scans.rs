@@ -11,7 +11,9 @@ use ff_core::partition::Partition;
 use ff_core::score::Score;
 use ff_core::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use ff_core::store::codec::Codec;
-use ff_core::store::{FirstOf, IndexName, PollOf, Scan, ScanEntry, ScanPosition, Scanned};
+use ff_core::store::{
+    FirstOf, IndexName, PollOf, Scan, ScanEntry, ScanOrder, ScanPosition, Scanned,
+};
 use ff_core::time::TimestampMs;
 
 use super::Client;
@@ -196,7 +198,14 @@ impl Client {
         limit: u32,
     ) -> Result<(Scanned, TimestampMs), EngineError> {
         let connection = &self.0.connection;
-        let scan = Scan { partition, index, after, limit, bytes: MAX_PAGE_BYTES };
+        let scan = Scan {
+            partition,
+            index,
+            order: ScanOrder::Ascending,
+            after,
+            limit,
+            bytes: MAX_PAGE_BYTES,
+        };
         connection.drive(Query::scan(scan, connection.patience())).await
     }
 }

@@ -11,7 +11,8 @@ use ff_core::op::{Committed, ReceivedSignal};
 use ff_core::store::bounds::MAX_PAGE_BYTES;
 use ff_core::store::codec::{FORMAT, decode};
 use ff_core::store::{
-    Fetched, IndexName, Read, RecordKey, Reply, ReplyBody, Request, Scan, ScanEntry, ValueKey,
+    Fetched, IndexName, Read, RecordKey, Reply, ReplyBody, Request, Scan, ScanEntry, ScanOrder,
+    ValueKey,
 };
 use ff_core::time::TimestampMs;
 
@@ -205,7 +206,14 @@ fn stored(
 ) -> Result<Vec<ScanEntry>, Broken> {
     let index = IndexName::Signals { execution: id.uuid() };
     let bytes = MAX_PAGE_BYTES;
-    let scan = Scan { partition: id.partition(), index, after: None, limit, bytes };
+    let scan = Scan {
+        partition: id.partition(),
+        index,
+        order: ScanOrder::Ascending,
+        after: None,
+        limit,
+        bytes,
+    };
     match ask(Request::Scan(scan))?.body {
         ReplyBody::Scan(page) => Ok(page.entries),
         _ => Ok(Vec::new()),

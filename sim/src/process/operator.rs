@@ -131,7 +131,8 @@ impl OperatorProcess {
                 let lane = happens(entropy, 500).then(|| lane(0));
                 let states = [PublicState::Waiting, PublicState::Active, PublicState::Completed];
                 let state = happens(entropy, 500).then(|| one_of(entropy, &states));
-                let filter = ListFilter { lane, state, kind: None };
+                let states = state.into_iter().collect();
+                let filter = ListFilter { lane, states, ..ListFilter::default() };
                 self.list(filter, None, between(entropy, 1, 5) as usize, entropy, cx);
             }
             3..5 => {

@@ -17,7 +17,7 @@ use ff_core::partition::{Partition, PartitionConfig};
 use ff_core::policy::{Backoff, ExecutionPolicy};
 use ff_core::score::Score;
 use ff_core::store::{
-    Commit, Cursor, IndexName, IndexWrite, RecordKey, ReplyBody, Request, Scan, Scanned,
+    Commit, Cursor, IndexName, IndexWrite, RecordKey, ReplyBody, Request, Scan, ScanOrder, Scanned,
     StreamName, StreamPage, Unit,
 };
 use ff_core::token::{Rotation, WaitpointToken};
@@ -496,8 +496,17 @@ fn an_entry_without_its_signal_goes_with_its_execution() {
         tick(&mut world);
         world.pass(10_000);
     }
-    let (scan, now) =
-        (Scan { partition, index, after: None, limit: 10, bytes: 1_000 }, world.now());
+    let (scan, now) = (
+        Scan {
+            partition,
+            index,
+            order: ScanOrder::Ascending,
+            after: None,
+            limit: 10,
+            bytes: 1_000,
+        },
+        world.now(),
+    );
     let reply = world.store().handle(Request::Scan(scan), now);
     assert_eq!(reply.body, ReplyBody::Scan(Scanned::default()));
 }

@@ -9,8 +9,8 @@ use ff_core::store::bounds::{
 };
 use ff_core::store::{
     Bytes, Commit, Cursor, Fetched, IndexName, IndexWrite, Member, MemoryStore, Read, RecordKey,
-    Reply, ReplyBody, Request, Scan, StreamAppend, StreamEntry, StreamName, StreamPage, Take,
-    TakeUntil, Unit, UnitReply, ValueKey, ValueWrite, Version,
+    Reply, ReplyBody, Request, Scan, ScanOrder, StreamAppend, StreamEntry, StreamName, StreamPage,
+    Take, TakeUntil, Unit, UnitReply, ValueKey, ValueWrite, Version,
 };
 use ff_core::time::DurationMs;
 
@@ -254,7 +254,14 @@ pub fn long_pages_end_at_the_same_entry(subject: &mut impl Subject) -> Result<()
         let bytes = records * (RECORD_BYTES + 16);
         for (limit, bytes) in [(MOST, bytes), (MOST, bytes - 1), (40, bytes)] {
             let (index, after) = (IndexName::Due, None);
-            pair.ask(Request::Scan(Scan { partition: AT, index, after, limit, bytes }))?;
+            pair.ask(Request::Scan(Scan {
+                partition: AT,
+                index,
+                order: ScanOrder::Ascending,
+                after,
+                limit,
+                bytes,
+            }))?;
         }
     }
     for records in [33, 64] {

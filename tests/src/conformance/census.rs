@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ff_core::store::{
-    Cursor, Fetched, IndexName, Read, RecordKey, Reply, ReplyBody, Request, ScanEntry, Stored,
-    StreamName, TakeUntil, Topic, Unit, UnitReply, ValueKey, Values, Version, Wake,
+    Cursor, Fetched, IndexName, Read, RecordKey, Reply, ReplyBody, Request, ScanEntry, ScanOrder,
+    Stored, StreamName, TakeUntil, Topic, Unit, UnitReply, ValueKey, Values, Version, Wake,
 };
 
 /// The number of occurrences of each case.
@@ -62,6 +62,8 @@ pub const EXPECTED: &[&str] = &[
     "read: no record",
     "read: no value",
     "scan: a next page",
+    "scan: descending on from a page",
+    "scan: descending over equal scores",
     "scan: a signal",
     "scan: an entry without a record",
     "scan: ended by its bytes",
@@ -266,8 +268,17 @@ impl Census {
                 if scanned.next.is_some() && !full && has_reached(&scanned.entries, scan.bytes) {
                     self.count("scan: ended by its bytes");
                 }
+                let down = scan.order == ScanOrder::Descending;
                 if scan.after.is_some() && !empty {
-                    self.count("scan: on from a page");
+                    self.count(match down {
+                        true => "scan: descending on from a page",
+                        false => "scan: on from a page",
+                    });
+                }
+                let one_score =
+                    |pair: &[ScanEntry]| pair[0].position.score == pair[1].position.score;
+                if down && scanned.entries.windows(2).any(one_score) {
+                    self.count("scan: descending over equal scores");
                 }
                 if scanned.entries.iter().any(|entry| entry.record.is_none()) {
                     self.count("scan: an entry without a record");

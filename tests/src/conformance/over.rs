@@ -9,7 +9,7 @@ use ff_core::store::bounds::{
 };
 use ff_core::store::{
     Bytes, Commit, Cursor, IndexName, IndexWrite, Poll, PollOf, Read, RecordKey, Request, Scan,
-    StreamAppend, StreamName, StreamPage, Take, TakeUntil, Unit, ValueWrite, Version,
+    ScanOrder, StreamAppend, StreamName, StreamPage, Take, TakeUntil, Unit, ValueWrite, Version,
 };
 use ff_core::time::DurationMs;
 
@@ -38,7 +38,14 @@ pub(super) fn over_bound(which: usize, partition: Partition) -> Request {
             let count = one_more(MAX_TAKE);
             Request::Take(Take { count, ..take_from(partition, vec![index]) })
         }
-        1 => Request::Scan(Scan { partition, index, after: None, limit, bytes: 1 }),
+        1 => Request::Scan(Scan {
+            partition,
+            index,
+            order: ScanOrder::Ascending,
+            after: None,
+            limit,
+            bytes: 1,
+        }),
         2 => {
             let (stream, from) = (StreamName::Journal, Cursor::Start);
             Request::Stream(StreamPage { partition, stream, from, limit })
@@ -65,7 +72,14 @@ pub(super) fn over_bound(which: usize, partition: Partition) -> Request {
         }
         19 => {
             let (limit, bytes) = (1, MAX_PAGE_BYTES + 1);
-            Request::Scan(Scan { partition, index, after: None, limit, bytes })
+            Request::Scan(Scan {
+                partition,
+                index,
+                order: ScanOrder::Ascending,
+                after: None,
+                limit,
+                bytes,
+            })
         }
         21..24 => {
             let from = match which {

@@ -2,6 +2,7 @@
 //! present version of the record", whatever the steps before did. Small pools of names make the
 //! steps interact.
 
+use ff_core::store::ScanOrder;
 use ff_core::store::bounds::{MAX_CONFLICT_BYTES, MAX_PAGE_BYTES};
 use proptest::collection::vec;
 use proptest::option;
@@ -74,6 +75,8 @@ pub enum Action {
     Scan {
         /// The index.
         index: usize,
+        /// The order.
+        order: ScanOrder,
         /// The start of the page.
         after: AfterPlan,
         /// The most entries.
@@ -462,8 +465,15 @@ fn scan() -> impl Strategy<Value = Action> {
         3 => (0..MEMBERS, -1..2_i64).prop_map(|(member, more)| AfterPlan::Member(member, more)),
         2 => (place(), 0..MEMBERS).prop_map(|(place, member)| AfterPlan::Place(place, member)),
     ];
-    let page = (pick(INDEXES), after, 0..5_u32, bytes(MAX_PAGE_BYTES));
-    page.prop_map(|(index, after, limit, bytes)| Action::Scan { index, after, limit, bytes })
+    let order = prop::sample::select(vec![ScanOrder::Ascending, ScanOrder::Descending]);
+    let page = (pick(INDEXES), order, after, 0..5_u32, bytes(MAX_PAGE_BYTES));
+    page.prop_map(|(index, order, after, limit, bytes)| Action::Scan {
+        index,
+        order,
+        after,
+        limit,
+        bytes,
+    })
 }
 
 fn stream() -> impl Strategy<Value = Action> {

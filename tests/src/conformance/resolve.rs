@@ -87,9 +87,10 @@ impl<'a> Resolver<'a> {
                 records: records.iter().map(|number| names::record(*number)).collect(),
                 values: values.iter().map(|number| names::value(*number)).collect(),
             }),
-            Action::Scan { index, after, limit, bytes } => Request::Scan(Scan {
+            Action::Scan { index, order, after, limit, bytes } => Request::Scan(Scan {
                 partition,
                 index: self.index(*index),
+                order: *order,
                 after: self.after(partition, &self.index(*index), after, now),
                 limit: *limit,
                 bytes: *bytes,

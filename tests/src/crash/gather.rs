@@ -9,7 +9,8 @@ use ff_sdk::core::partition::Partition;
 use ff_sdk::core::score::Score;
 use ff_sdk::core::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use ff_sdk::core::store::{
-    Cursor, IndexName, JournalEntry, PollOf, Scan, ScanPosition, StreamName, StreamPage, codec,
+    Cursor, IndexName, JournalEntry, PollOf, Scan, ScanOrder, ScanPosition, StreamName, StreamPage,
+    codec,
 };
 use ff_sdk::core::time::DurationMs;
 use ff_sdk::{Client, ExecutionId, HostClock, LaneId, ListFilter, Namespace, SdkError, drive};
@@ -127,7 +128,14 @@ impl Reader {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
             let (index, limit) = (index.clone(), MAX_PAGE as u32);
-            let scan = Scan { partition, index, after, limit, bytes: MAX_PAGE_BYTES };
+            let scan = Scan {
+                partition,
+                index,
+                order: ScanOrder::Ascending,
+                after,
+                limit,
+                bytes: MAX_PAGE_BYTES,
+            };
             let query = Query::scan(scan, self.patience());
             let (page, _) = drive(&*self.backend, &self.clock, query).await?;
             found.extend(page.entries.iter().map(|entry| {

@@ -8,6 +8,7 @@ pub mod grants;
 pub mod ids;
 pub mod lanes;
 pub mod leases;
+pub mod lists;
 pub mod routing;
 pub mod signals;
 pub mod streams;
@@ -52,6 +53,10 @@ macro_rules! for_each_scenario {
             lanes: a_paused_lane_starts_nothing_and_keeps_what_it_has,
                 a_draining_lane_refuses_submissions_and_starts_its_work,
                 why_names_every_reason_and_none_for_an_eligible_execution;
+            lists: lists_by_time_have_every_execution_in_order,
+                filters_select_by_state_tag_and_time,
+                a_bulk_changes_each_selected_execution_once,
+                a_bulk_skips_executions_in_another_state;
             leases: an_expired_lease_is_refused_before_any_reclaim,
                 a_reclaimed_lease_is_stale_and_changes_nothing,
                 renewal_holds_up_to_the_millisecond_of_expiry,

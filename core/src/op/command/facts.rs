@@ -17,7 +17,7 @@ use crate::op::resource::ReadLanes;
 use crate::score::Score;
 use crate::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use crate::store::{
-    Failure, IndexName, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned, Stored,
+    Failure, IndexName, Reply, ReplyBody, Request, Scan, ScanOrder, ScanPosition, Scanned, Stored,
 };
 use crate::time::{HostTime, TimestampMs};
 use crate::token::{KEYRING_FOR, Keyring, Kid, KnownKeyring};
@@ -245,6 +245,7 @@ impl ReadFacts {
         Step::Send(Request::Scan(Scan {
             partition: self.execution_id.partition(),
             index: IndexName::Signals { execution: self.execution_id.uuid() },
+            order: ScanOrder::Ascending,
             after: self.buffered.through.checked_sub(1).map(after),
             limit: MAX_PAGE as u32,
             bytes: MAX_PAGE_BYTES,

@@ -16,7 +16,7 @@ use crate::partition::Partition;
 use crate::score::Score;
 use crate::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use crate::store::{
-    FirstOf, IndexName, PollOf, Scan, ScanEntry, ScanPosition, Scanned, Stored, Version,
+    FirstOf, IndexName, PollOf, Scan, ScanEntry, ScanOrder, ScanPosition, Scanned, Stored, Version,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
@@ -344,7 +344,14 @@ impl AuditPartition {
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
         let (limit, bytes) = ((self.limit - self.read).min(MAX_PAGE) as u32, MAX_PAGE_BYTES);
-        let scan = Scan { partition: self.partition, index: index.clone(), after, limit, bytes };
+        let scan = Scan {
+            partition: self.partition,
+            index: index.clone(),
+            order: ScanOrder::Ascending,
+            after,
+            limit,
+            bytes,
+        };
         let (_, query) = self.query.insert((index, Query::scan(scan, self.patience.clone())));
         query.resume(Event::Start, now).then_ok(|(scanned, at)| self.scanned(&scanned, at, now))
     }

@@ -10,7 +10,7 @@ use crate::resource::{Resource, ResourceId};
 use crate::score::Score;
 use crate::store::bounds::{MAX_PAGE_BYTES, MAX_UNITS};
 use crate::store::{
-    Commit, IndexName, IndexWrite, ReplyBody, Request, Scan, Scanned, Unit, UnitReply,
+    Commit, IndexName, IndexWrite, ReplyBody, Request, Scan, ScanOrder, Scanned, Unit, UnitReply,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs, Window};
 
@@ -89,6 +89,7 @@ impl<R: Resource> Operation for RemoveExpired<R> {
                 let step = Step::Send(Request::Scan(Scan {
                     partition: self.partition,
                     index: IndexName::Expiry(R::KIND),
+                    order: ScanOrder::Ascending,
                     after: None,
                     limit: MAX_UNITS as u32,
                     bytes: MAX_PAGE_BYTES,

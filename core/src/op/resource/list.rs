@@ -8,7 +8,7 @@ use crate::op::patience::Patience;
 use crate::partition::Partition;
 use crate::resource::Resource;
 use crate::store::bounds::{MAX_PAGE_BYTES, MAX_READ_RECORDS};
-use crate::store::{IndexName, ReplyBody, Request, Scan, ScanPosition};
+use crate::store::{IndexName, ReplyBody, Request, Scan, ScanOrder, ScanPosition};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::stored::LoadedResource;
@@ -70,6 +70,7 @@ impl<R: Resource> Operation for ListResources<R> {
                 let step = Step::Send(Request::Scan(Scan {
                     partition: self.partition,
                     index: IndexName::Resources { kind: R::KIND, namespace },
+                    order: ScanOrder::Ascending,
                     after: self.after,
                     limit: MAX_READ_RECORDS as u32,
                     bytes: MAX_PAGE_BYTES,

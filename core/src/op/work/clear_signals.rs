@@ -11,7 +11,7 @@ use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::op::query::Query;
 use crate::store::bounds::MAX_PAGE_BYTES;
-use crate::store::{IndexName, Scan, ScanEntry, Scanned};
+use crate::store::{IndexName, Scan, ScanEntry, ScanOrder, Scanned};
 use crate::time::{HostTime, TimestampMs};
 
 /// Removes the signals of some executions.
@@ -53,6 +53,7 @@ impl ClearSignals {
         let scan = Scan {
             partition: id.partition(),
             index: IndexName::Signals { execution: id.uuid() },
+            order: ScanOrder::Ascending,
             after: None,
             limit: FORGOTTEN_AT_ONCE,
             bytes: MAX_PAGE_BYTES,

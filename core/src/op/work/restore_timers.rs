@@ -13,7 +13,9 @@ use crate::op::patience::Patience;
 use crate::partition::Partition;
 use crate::score::Score;
 use crate::store::bounds::{MAX_PAGE_BYTES, MAX_UNITS};
-use crate::store::{IndexName, Member, Reply, ReplyBody, Request, Scan, ScanPosition, Scanned};
+use crate::store::{
+    IndexName, Member, Reply, ReplyBody, Request, Scan, ScanOrder, ScanPosition, Scanned,
+};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::fetched::{FetchedEntries, Page};
@@ -105,6 +107,7 @@ impl RestoreTimers {
         Step::Send(Request::Scan(Scan {
             partition: *partition,
             index: IndexName::Due,
+            order: ScanOrder::Ascending,
             after: Some(*after),
             limit: MAX_UNITS as u32,
             bytes: MAX_PAGE_BYTES,

@@ -15,7 +15,9 @@ use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::{HOLD, Patience, TAKE_WITHIN};
 use crate::op::resource::ReadLanes;
 use crate::store::bounds::{MAX_PAGE_BYTES, MAX_TAKE, MAX_UNITS};
-use crate::store::{Reply, ReplyBody, Request, Scan, ScanPosition, Scanned, Take, Taken};
+use crate::store::{
+    Reply, ReplyBody, Request, Scan, ScanOrder, ScanPosition, Scanned, Take, Taken,
+};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::blocked_pages::{BlockedPage, PageHad};
@@ -153,7 +155,14 @@ impl<T: Taker> TakeFromLane<T> {
             let BlockedPage { partition, after, .. } = page;
             self.doing = Doing::Reading(page);
             let (index, limit) = (self.queues.blocked_index(), MAX_UNITS as u32);
-            let scan = Scan { partition, index, after, limit, bytes: MAX_PAGE_BYTES };
+            let scan = Scan {
+                partition,
+                index,
+                order: ScanOrder::Ascending,
+                after,
+                limit,
+                bytes: MAX_PAGE_BYTES,
+            };
             return Step::Send(Request::Scan(scan));
         }
         let Some(place) = self.queues.next(now) else {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use crate::score::Score;
-use crate::store::contract::{Member, ScanPosition};
+use crate::store::contract::{Member, ScanOrder, ScanPosition};
 
 /// One index of a partition.
 #[derive(Clone, Debug, Default)]
@@ -52,9 +52,20 @@ impl Index {
         self.by_score.iter().copied()
     }
 
-    /// Iterates over the entries after a position, in order.
-    pub(super) fn after(&self, last: Option<ScanPosition>) -> impl Iterator<Item = ScanPosition> {
-        let lower = last.map_or(Bound::Unbounded, Bound::Excluded);
-        self.by_score.range((lower, Bound::Unbounded)).copied()
+    /// Iterates over the entries after a position, in this order.
+    pub(super) fn after(
+        &self,
+        last: Option<ScanPosition>,
+        order: ScanOrder,
+    ) -> Box<dyn Iterator<Item = ScanPosition> + '_> {
+        let last = last.map_or(Bound::Unbounded, Bound::Excluded);
+        match order {
+            ScanOrder::Ascending => {
+                Box::new(self.by_score.range((last, Bound::Unbounded)).copied())
+            }
+            ScanOrder::Descending => {
+                Box::new(self.by_score.range((Bound::Unbounded, last)).rev().copied())
+            }
+        }
     }
 }

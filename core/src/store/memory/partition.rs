@@ -283,7 +283,7 @@ impl PartitionData {
         let Some(index) = self.indexes.get(&scan.index) else {
             return Scanned::default();
         };
-        let mut positions = index.after(scan.after).peekable();
+        let mut positions = index.after(scan.after, scan.order).peekable();
         let (mut entries, mut bytes) = (Vec::new(), 0);
         while entries.len() < scan.limit as usize
             && (entries.is_empty() || bytes < scan.bytes as usize)

@@ -15,7 +15,7 @@ pub struct Sorted {
 
 impl Sorted {
     /// The members with their scores, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], i64)> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], i64)> {
         self.by_score.iter().map(|(score, member)| (member.as_slice(), *score))
     }
 

@@ -50,6 +50,7 @@ fn limits(min: &[u8], max: &[u8]) -> Result<(Limit, Limit), CommandError> {
 #[derive(Default)]
 struct RangeOptions {
     by_score: bool,
+    reverse: bool,
     page: Option<(i64, i64)>,
     with_scores: bool,
 }
@@ -63,6 +64,10 @@ impl RangeOptions {
                     options.by_score = true;
                     rest
                 }
+                (b"REV", rest) => {
+                    options.reverse = true;
+                    rest
+                }
                 (b"WITHSCORES", rest) => {
                     options.with_scores = true;
                     rest
@@ -73,6 +78,9 @@ impl RangeOptions {
                 }
                 _ => return Err(CommandError::SYNTAX),
             };
+        }
+        if options.by_score && options.reverse {
+            return Err(CommandError("ERR the model does not have BYSCORE with REV"));
         }
         if options.page.is_some() && !options.by_score {
             return Err(CommandError(
@@ -164,7 +172,7 @@ impl Keyspace {
         Ok(Answer::count(sorted.map_or(0, |sorted| sorted.between(min, max).count())))
     }
 
-    /// ZRANGE key start stop \[BYSCORE\] \[LIMIT offset count\] \[WITHSCORES\]
+    /// ZRANGE key start stop \[BYSCORE\] \[REV\] \[LIMIT offset count\] \[WITHSCORES\]
     pub(in super::super) fn range(
         &self,
         key: &[u8],
@@ -193,7 +201,11 @@ impl Keyspace {
             let (start, stop) = (integer(start)?, integer(stop)?);
             if let Some(sorted) = self.get::<Sorted>(key)? {
                 let span = span(sorted.len(), start, stop);
-                sorted.iter().skip(span.start).take(span.len()).for_each(&mut answer);
+                let (skip, count) = (span.start, span.len());
+                match options.reverse {
+                    false => sorted.iter().skip(skip).take(count).for_each(&mut answer),
+                    true => sorted.iter().rev().skip(skip).take(count).for_each(&mut answer),
+                }
             }
         }
         Ok(Answer::List(answers))
