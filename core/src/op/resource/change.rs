@@ -254,10 +254,11 @@ impl<C: Change> ChangeResource<C> {
     /// many writers have changed it since that it may have forgotten this one.
     fn is_unknown(&self, record: Option<&LoadedResource<C::Record>>) -> bool {
         let version = version_of(record);
+        let is_full = record.is_some_and(|loaded| loaded.kept.has_forgotten());
         let forgets = |sent: &Sent<C>| {
-            let since = version.count.saturating_sub(sent.expected.count);
-            let removed = version == Version::ABSENT && sent.expected != Version::ABSENT;
-            removed || since > WRITERS as u64
+            // Each commit counts one up, so a lower count is that of a record created anew.
+            let since = version.count.checked_sub(sent.expected.count);
+            since.is_none_or(|since| is_full && since > WRITERS as u64)
         };
         !self.change.is_absolute() && self.sent.iter().any(forgets)
     }
@@ -298,6 +299,9 @@ impl<C: Change> ChangeResource<C> {
                 };
                 if self.applied(basis.record.as_ref()).is_none() {
                     self.settle(&basis);
+                    if self.change.is_contended() {
+                        return self.decide(basis, now);
+                    }
                     match self.patience.after_conflict(C::NAME, self.in_doubt(), now) {
                         Ok(None) => {}
                         Ok(Some(wait)) => return Step::Wait(wait),
