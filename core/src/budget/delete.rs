@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 
-use crate::execution::Purpose;
 use crate::id::{BudgetId, Namespace};
 use crate::partition::PartitionConfig;
+use crate::purpose::Purpose;
 use crate::resource::{Change, Changed, Decided, Facts, ResourceId};
 use crate::time::TimestampMs;
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::error::Rejection;
-use crate::execution::Purpose;
 use crate::id::{BudgetId, Namespace};
 use crate::partition::PartitionConfig;
 use crate::planted::planted;
+use crate::purpose::Purpose;
 use crate::resource::{Change, Changed, Decided, Facts, ResourceId};
 use crate::time::{TimestampMs, Window};
 

@@ -1,9 +1,9 @@
 //! Resetting a budget.
 
 use crate::error::Rejection;
-use crate::execution::Purpose;
 use crate::id::{BudgetId, Namespace, RequestId};
 use crate::partition::PartitionConfig;
+use crate::purpose::Purpose;
 use crate::resource::{Change, Changed, Decided, Facts, ResourceId};
 use crate::time::TimestampMs;
 
