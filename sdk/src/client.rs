@@ -1,5 +1,6 @@
 //! The client: submits executions, waits for their results, and operates on them.
 
+mod budgets;
 mod lanes;
 mod result;
 mod scans;
@@ -40,6 +41,7 @@ use crate::error::SdkError;
 use crate::shared::{Connection, Sources, lock};
 use crate::submission::{IntoSubmission, Submission};
 
+pub use budgets::BudgetSettings;
 pub use lanes::{LaneNote, LaneStatus};
 pub use result::{ExecutionResult, History, HistoryEntry};
 pub use scans::{QuarantinePage, Quarantined};

@@ -33,6 +33,7 @@
 mod admin;
 mod audit;
 mod builder;
+mod charges;
 mod claims;
 mod client;
 mod config;
@@ -66,8 +67,8 @@ pub use admin::FlowFabricAdminClient;
 pub use audit::{AuditProgress, AuditReport, Auditor};
 pub use builder::{WorkerBuilder, unique_name};
 pub use client::{
-    Client, ExecutionResult, History, HistoryEntry, LaneNote, LaneStatus, QuarantinePage,
-    Quarantined, Tail, TailItem, Turn, Why,
+    BudgetSettings, Client, ExecutionResult, History, HistoryEntry, LaneNote, LaneStatus,
+    QuarantinePage, Quarantined, Tail, TailItem, Turn, Why,
 };
 pub use config::{ClientConfig, WorkerConfig};
 pub use connect::{StoreOptions, open};
@@ -103,6 +104,10 @@ pub use ff_core::backend::{
     CompletionItem, CompletionPosition, Completions, CursorError, EngineBackend, Finding,
     FindingLevel,
 };
+pub use ff_core::budget::{
+    Budget, BudgetChanged, BudgetReset, ChargeOutcome, DimensionLimits, Exhausted,
+    ReportUsageResult, Usage,
+};
 pub use ff_core::capability::{Capabilities, CapabilityError};
 pub use ff_core::condition::{
     Condition, ConditionPart, CountKind, ResumePolicy, SignalMatcher, SuspensionReason,
@@ -122,9 +127,9 @@ pub use ff_core::execution::{
 };
 pub use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 pub use ff_core::id::{
-    AttemptId, AttemptIndex, CorrelationId, ExecutionId, ExecutionIdError, ExecutionKind,
-    FailureCategory, FlowId, FrameType, GrantId, LaneId, LeaseEpoch, LeaseId, Namespace,
-    SignalCategory, SignalId, SignalName, SignalSource, SignalSourceType, SuspensionId,
+    AttemptId, AttemptIndex, BudgetId, CorrelationId, Dimension, ExecutionId, ExecutionIdError,
+    ExecutionKind, FailureCategory, FlowId, FrameType, GrantId, LaneId, LeaseEpoch, LeaseId,
+    Namespace, SignalCategory, SignalId, SignalName, SignalSource, SignalSourceType, SuspensionId,
     TextIdError, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
 };
 pub use ff_core::kinds::Kinds;
