@@ -10,6 +10,9 @@ mod request;
 mod reset;
 mod update;
 
+#[cfg(test)]
+mod tests;
+
 pub use charge::{Charge, ChargeOutcome, ChargeRecord, DEDUP_KEY_MAX_BYTES, ReportUsageResult};
 pub use create::CreateBudget;
 pub use delete::DeleteBudget;
