@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ff_sdk::{Budget, BudgetChanged, BudgetReset, BudgetSettings, RequestId};
+use ff_sdk::command::RequestId;
+use ff_sdk::{Budget, BudgetChanged, BudgetReset, BudgetSettings};
 use serde_json::{Value, json};
 
 use crate::args::{BudgetsArgs, BudgetsCommand, Limit, ListBudgetsArgs, OneBudgetArgs};

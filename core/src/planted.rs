@@ -36,8 +36,6 @@ mod bugs {
     pub enum PlantedBug {
         /// A charge over the hard limit is applied, although it is reported as refused.
         BreachApplied,
-        /// A charge whose reply was lost is applied again.
-        ChargeRepeated,
         /// A suspension that met other commits is reported as in doubt.
         ConflictDoubted,
         /// The dedup key of a charge is not recorded.

@@ -133,7 +133,7 @@ pub use ff_core::id::{
     TextIdError, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
 };
 pub use ff_core::kinds::Kinds;
-pub use ff_core::lane::{LaneChange, LaneSetting, LaneState};
+pub use ff_core::lane::{LaneChange, LaneSetting, LaneState, UnknownLaneState};
 pub use ff_core::op::{
     Fault, FramePage, ListFilter, ListPage, ListPosition, ReceivedSignal, StoredFrame, Suspect,
 };
@@ -176,6 +176,7 @@ pub mod backend {
     pub use ff_core::entropy::Entropy;
     pub use ff_core::execution::Purpose;
     pub use ff_core::op::{Event, Operation, Step};
+    pub use ff_core::resource::{ResourceId, ResourceKind};
     pub use ff_core::score::Score;
     pub use ff_core::store::memory::Account;
     pub use ff_core::store::{

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use ff_sdk::{BudgetId, RequestId};
+use ff_sdk::BudgetId;
+use ff_sdk::command::RequestId;
 
 use super::StoreArgs;
 

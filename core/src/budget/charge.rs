@@ -190,7 +190,7 @@ impl Budget {
             let (budget, dimension): (BudgetId, Dimension) = (self.id.clone(), unknown.clone());
             return Err(Rejection::UnknownDimension { budget, dimension });
         }
-        let (mut after, mut soft, mut hard) = (self.dimensions.to_vec(), None, None);
+        let (mut after, mut soft, mut hard) = (self.dimensions.clone(), None, None);
         for usage in &mut after {
             let Some(amount) = charge.amounts.get(&usage.dimension) else { continue };
             let (dimension, current) = (usage.dimension.clone(), usage.used);
@@ -211,7 +211,7 @@ impl Budget {
         {
             return Ok(breach);
         }
-        self.set_usage(after);
+        self.dimensions = after;
         Ok(soft.unwrap_or(ChargeOutcome::Ok))
     }
 }

@@ -62,7 +62,7 @@ impl Change for CreateBudget {
             namespace: self.namespace.clone(),
             id: self.id.clone(),
             uid: self.uid,
-            dimensions: Bounded::new(),
+            dimensions: Vec::new(),
             reset: self.reset,
             period_start: self.reset.start_of(now),
             created_at: now,

@@ -120,7 +120,7 @@ pub struct Budget {
     /// A random uuid, drawn at its creation. A later budget with the same id has another one.
     pub uid: Uuid,
     /// The dimensions, with their limits and usage; at most [`MAX_DIMENSIONS`].
-    pub dimensions: Bounded<Usage, MAX_DIMENSIONS>,
+    pub dimensions: Vec<Usage>,
     /// When it resets itself.
     pub reset: BudgetReset,
     /// The start of the period that the usage is of.
@@ -171,8 +171,7 @@ impl Budget {
 
     /// Begins a period without usage.
     pub(super) fn restart(&mut self, start: TimestampMs) {
-        let cleared = self.dimensions.iter().map(|usage| Usage { used: 0, ..usage.clone() });
-        self.dimensions = list(cleared.collect());
+        self.dimensions.iter_mut().for_each(|usage| usage.used = 0);
         self.period_start = start;
     }
 
@@ -187,10 +186,7 @@ impl Budget {
     pub fn resets_at(&self) -> Option<TimestampMs> {
         match self.reset {
             BudgetReset::Never => None,
-            BudgetReset::Every { every, .. } => {
-                // An interval that was changed may end before the period that it was changed in.
-                Some(self.period_start.plus(every))
-            }
+            BudgetReset::Every { every, .. } => Some(self.period_start.plus(every)),
         }
     }
 
@@ -209,7 +205,7 @@ impl Budget {
 
     /// Sets the limits of dimensions, and adds those that are new.
     pub(super) fn set_limits(&mut self, limits: &[DimensionLimits]) -> Result<(), Rejection> {
-        let mut dimensions: Vec<Usage> = self.dimensions.to_vec();
+        let mut dimensions = self.dimensions.clone();
         for set in limits {
             set.check()?;
             let DimensionLimits { dimension, soft, hard } = set.clone();
@@ -223,21 +219,7 @@ impl Budget {
             let problem = format!("are {count}: expected 1 to {MAX_DIMENSIONS}");
             return Err(Rejection::InvalidInput { field: "dimensions", problem });
         }
-        self.dimensions = list(dimensions);
+        self.dimensions = dimensions;
         Ok(())
-    }
-}
-
-/// A list of dimensions that was checked to be short enough.
-fn list(dimensions: Vec<Usage>) -> Bounded<Usage, MAX_DIMENSIONS> {
-    let mut list = Bounded::new();
-    dimensions.into_iter().for_each(|usage| list.push(usage));
-    list
-}
-
-impl Budget {
-    /// Replaces the usage of dimensions.
-    pub(super) fn set_usage(&mut self, dimensions: Vec<Usage>) {
-        self.dimensions = list(dimensions);
     }
 }

@@ -244,6 +244,20 @@ fn a_known_record_saves_the_read_and_a_conflict_costs_one_call() {
     assert_eq!(world.used(), 3);
 }
 
+/// The conflict is with the record of the key, and that of the budget is as it was.
+#[test]
+fn a_repeated_key_is_recognised_although_the_budget_is_known() {
+    let mut world = World::new();
+    let patience = world.patience();
+    let first = ChangeResource::knowing(charges(&[(1, Some("k"))]), 9, None, patience);
+    let known = world.run(first, &[], |_| {}).unwrap().record;
+    let patience = world.patience();
+    let again = ChangeResource::knowing(charges(&[(1, Some("k"))]), 9, known, patience);
+    let outcome = world.run(again, &[], |_| {}).unwrap().outcome;
+    assert!(matches!(outcome[..], [Ok(ReportUsageResult::AlreadyApplied(_))]), "{outcome:?}");
+    assert_eq!(world.used(), 1);
+}
+
 #[test]
 fn an_old_record_never_decides_a_refusal() {
     let mut world = World::new();
