@@ -34,12 +34,8 @@ mod bugs {
     /// A bug in the code that it breaks. The simulator names and describes them.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum PlantedBug {
-        /// A charge over the hard limit is applied, although it is reported as refused.
-        BreachApplied,
         /// A suspension that met other commits is reported as in doubt.
         ConflictDoubted,
-        /// The dedup key of a charge is not recorded.
-        DedupKeyForgotten,
         /// A secret is good for the grace of its last rotation only.
         GraceCutShort,
         /// Readers of the journal do not compare the identity of the store.

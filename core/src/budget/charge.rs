@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use crate::error::Rejection;
 use crate::id::{BudgetId, Dimension};
-use crate::planted::planted;
 use crate::resource::{Resource, ResourceKind};
 use crate::time::{DurationMs, TimestampMs};
 
@@ -206,9 +205,7 @@ impl Budget {
                 soft.get_or_insert(ChargeOutcome::SoftBreach { dimension, current, limit });
             }
         }
-        if let Some(breach) = hard
-            && !planted!(BreachApplied)
-        {
+        if let Some(breach) = hard {
             return Ok(breach);
         }
         self.dimensions = after;

@@ -7,7 +7,6 @@ use uuid::Uuid;
 use crate::error::Rejection;
 use crate::id::{BudgetId, Namespace};
 use crate::partition::PartitionConfig;
-use crate::planted::planted;
 use crate::purpose::Purpose;
 use crate::resource::{Change, Changed, Decided, Facts, ResourceId};
 use crate::time::{TimestampMs, Window};
@@ -108,9 +107,7 @@ impl Change for ReportUsage {
             let before = budget.dimensions.clone();
             let outcome = budget.apply(charge);
             applied |= before != budget.dimensions;
-            if let (Some(place), Ok(outcome)) = (place, &outcome)
-                && !planted!(DedupKeyForgotten)
-            {
+            if let (Some(place), Ok(outcome)) = (place, &outcome) {
                 written.insert(*place, ChargeRecord::new(&budget, outcome.clone(), now));
             }
             outcomes.push(outcome.map(ReportUsageResult::from));
