@@ -1,5 +1,6 @@
 //! The command line arguments, and the help texts.
 
+mod budgets;
 mod config;
 mod duration;
 mod filter;
@@ -22,6 +23,7 @@ use clap::{Parser, Subcommand};
 use crate::bench::BenchArgs;
 use crate::doctor::DoctorArgs;
 
+pub use budgets::{BudgetsArgs, BudgetsCommand, Limit, ListBudgetsArgs, OneBudgetArgs};
 pub use config::ConfigArgs;
 pub use generate::{CompletionsArgs, ManArgs};
 pub use lanes::{LanesArgs, ListLanesArgs, SetLaneArgs};
@@ -383,6 +385,20 @@ pub enum Command {
     /// Exit code: 0 on success, 1 if the store does not answer within 10 s, 2 for bad usage.
     #[command(verbatim_doc_comment)]
     Lanes(LanesArgs),
+    /// List budgets, and create, update, reset or delete them
+    ///
+    ///     ff budgets                                              limits and usage of each budget
+    ///     ff budgets create llm --limit tokens=800000:1000000 --every 1day
+    ///     ff budgets update llm --limit tokens=2000000    raise the hard limit
+    ///     ff budgets reset llm                                    set the usage to zero now
+    ///
+    /// A charge above the soft limit is reported, and one above the hard limit is refused. A limit
+    /// of 0 means none. Workers charge budgets with report_usage.
+    ///
+    /// Exit code: 0 on success, 1 if the budget does not exist or exists already, or the store does
+    /// not answer within 10 s, 2 for bad usage.
+    #[command(verbatim_doc_comment)]
+    Budgets(BudgetsArgs),
     /// Cancel an execution that has not ended, or all that a filter selects
     ///
     ///     ff cancel ID

@@ -3,6 +3,7 @@
 mod args;
 mod backend;
 mod bench;
+mod budgets;
 mod bulk;
 mod confidential;
 mod config;
@@ -93,6 +94,7 @@ fn main() -> ExitCode {
             Command::Resume(args) => operate::resume(args).await,
             Command::Secret(args) => secret::secret(args.command).await,
             Command::Why(args) => why::why(args).await,
+            Command::Budgets(args) => budgets::budgets(args).await,
             Command::Lanes(args) => lanes::lanes(args).await,
             Command::Cancel(args) => operate::cancel(args).await,
             Command::Replay(args) => operate::replay(args).await,

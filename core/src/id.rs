@@ -166,6 +166,10 @@ text_ids! {
     WorkerId, "worker id";
     /// One process of a worker.
     WorkerInstanceId, "worker instance id";
+    /// A budget: what a namespace may spend, by dimension.
+    BudgetId, "budget id";
+    /// What a budget counts, such as `tokens` or `cents`.
+    Dimension, "dimension";
     /// The kind of work of an execution. It selects the handler.
     ExecutionKind, "execution kind";
     /// The category of a failure. A retry policy decides by it.

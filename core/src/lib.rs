@@ -11,7 +11,7 @@
 //! - basic types: [`id`], [`partition`], [`time`], [`score`], [`policy`], [`capability`], [`tags`],
 //!   [`condition`], [`token`], [`state`], [`store_id`], [`grant`], [`error`], [`entropy`],
 //!   [`bounded`];
-//! - records and rules: [`execution`], [`resource`], [`lane`];
+//! - records and rules: [`execution`], [`resource`], [`lane`], [`budget`];
 //! - the store contract and its reference implementation: [`store`];
 //! - sans-I/O operations, which read, decide, commit and decide again: [`op`];
 //! - sans-I/O agents, which choose the operations and when to start them: [`agent`];
@@ -43,6 +43,7 @@ pub mod token;
 
 pub mod execution;
 
+pub mod budget;
 pub mod lane;
 pub mod resource;
 

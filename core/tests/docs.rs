@@ -19,7 +19,7 @@ use ff_core::error::{
     Applied, Bug, EngineError, ErrorRow, Missing, Rejection, RejectionKind, TABLE,
 };
 use ff_core::execution::Situation;
-use ff_core::id::{ExecutionIdError, LaneId, LeaseEpoch, TextIdError};
+use ff_core::id::{BudgetId, Dimension, ExecutionIdError, LaneId, LeaseEpoch, TextIdError};
 use ff_core::policy::PolicyError;
 use ff_core::state::{EligibilityState, LifecyclePhase, PublicState, TerminalOutcome};
 use ff_core::store_id::StoreId;
@@ -365,6 +365,12 @@ fn states() -> Vec<Rejection> {
         Rejection::InvalidKid,
         Rejection::InvalidSecretHex,
         Rejection::InvalidGraceMs { grace: ms(31_622_400_001), max: ms(31_622_400_000) },
+        Rejection::BudgetNotFound { budget: BudgetId::new("llm") },
+        Rejection::BudgetExists { budget: BudgetId::new("llm") },
+        Rejection::UnknownDimension {
+            budget: BudgetId::new("llm"),
+            dimension: Dimension::new("cents"),
+        },
         Rejection::FormatUnknown { asked: 3, known: 2 },
         Rejection::FormatSuperseded { asked: 1, active: 2 },
     ]

@@ -1,5 +1,6 @@
 //! The client: submits executions, waits for their results, and operates on them.
 
+mod budgets;
 mod bulk;
 mod lanes;
 mod list;
@@ -39,6 +40,7 @@ use crate::error::SdkError;
 use crate::shared::{Connection, Sources, lock};
 use crate::submission::{IntoSubmission, Submission};
 
+pub use budgets::BudgetSettings;
 pub use bulk::{Bulk, BulkCommand, BulkOutcome, BulkPage, BulkResult};
 pub use lanes::{LaneNote, LaneStatus};
 pub use result::{ExecutionResult, History, HistoryEntry};

@@ -33,6 +33,7 @@
 mod admin;
 mod audit;
 mod builder;
+mod charges;
 mod claims;
 mod client;
 mod config;
@@ -66,8 +67,9 @@ pub use admin::FlowFabricAdminClient;
 pub use audit::{AuditProgress, AuditReport, Auditor};
 pub use builder::{WorkerBuilder, unique_name};
 pub use client::{
-    Bulk, BulkCommand, BulkOutcome, BulkPage, BulkResult, Client, ExecutionResult, History,
-    HistoryEntry, LaneNote, LaneStatus, QuarantinePage, Quarantined, Tail, TailItem, Turn, Why,
+    BudgetSettings, Bulk, BulkCommand, BulkOutcome, BulkPage, BulkResult, Client, ExecutionResult,
+    History, HistoryEntry, LaneNote, LaneStatus, QuarantinePage, Quarantined, Tail, TailItem, Turn,
+    Why,
 };
 pub use config::{ClientConfig, WorkerConfig};
 pub use connect::{StoreOptions, open};
@@ -103,6 +105,10 @@ pub use ff_core::backend::{
     CompletionItem, CompletionPosition, Completions, CursorError, EngineBackend, Finding,
     FindingLevel,
 };
+pub use ff_core::budget::{
+    Budget, BudgetChanged, BudgetReset, ChargeOutcome, DimensionLimits, Exhausted,
+    ReportUsageResult, Usage,
+};
 pub use ff_core::capability::{Capabilities, CapabilityError};
 pub use ff_core::condition::{
     Condition, ConditionPart, CountKind, ResumePolicy, SignalMatcher, SuspensionReason,
@@ -122,13 +128,13 @@ pub use ff_core::execution::{
 };
 pub use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 pub use ff_core::id::{
-    AttemptId, AttemptIndex, CorrelationId, ExecutionId, ExecutionIdError, ExecutionKind,
-    FailureCategory, FlowId, FrameType, GrantId, LaneId, LeaseEpoch, LeaseId, Namespace,
-    SignalCategory, SignalId, SignalName, SignalSource, SignalSourceType, SuspensionId,
+    AttemptId, AttemptIndex, BudgetId, CorrelationId, Dimension, ExecutionId, ExecutionIdError,
+    ExecutionKind, FailureCategory, FlowId, FrameType, GrantId, LaneId, LeaseEpoch, LeaseId,
+    Namespace, SignalCategory, SignalId, SignalName, SignalSource, SignalSourceType, SuspensionId,
     TextIdError, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
 };
 pub use ff_core::kinds::Kinds;
-pub use ff_core::lane::{LaneChange, LaneSetting, LaneState};
+pub use ff_core::lane::{LaneChange, LaneSetting, LaneState, UnknownLaneState};
 pub use ff_core::op::{
     Fault, FramePage, ListFilter, ListOrder, ListPage, ListPosition, MAX_FILTERED, ReceivedSignal,
     StoredFrame, Suspect,
@@ -172,6 +178,7 @@ pub mod backend {
     pub use ff_core::entropy::Entropy;
     pub use ff_core::execution::Purpose;
     pub use ff_core::op::{Event, Operation, Step};
+    pub use ff_core::resource::{ResourceId, ResourceKind};
     pub use ff_core::score::Score;
     pub use ff_core::store::memory::Account;
     pub use ff_core::store::{

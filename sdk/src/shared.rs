@@ -18,6 +18,7 @@ use tokio::time::{Duration, Instant};
 
 use tracing::Instrument;
 
+use crate::charges::Charges;
 use crate::drive::{drive, drive_within};
 use crate::error::SdkError;
 use crate::host::{ClockSource, HostClock, system_entropy};
@@ -30,6 +31,8 @@ pub(crate) struct Connection {
     context: OperationContext,
     entropy: Mutex<Entropy>,
     ends_refused: bool,
+    /// The budgets that it charges.
+    pub(crate) charges: Charges,
     /// When the store's configuration was last requested.
     checked_at: Mutex<Instant>,
 }
@@ -73,7 +76,17 @@ impl Connection {
         let found = drive_within(&*backend, &clock, ensure, allowed).await?;
         let (partitions, entropy) = (found.partitions, Mutex::new(entropy));
         let checked_at = Mutex::new(Instant::now());
-        let new = Self { backend, clock, partitions, context, entropy, ends_refused, checked_at };
+        let charges = Charges::default();
+        let new = Self {
+            backend,
+            clock,
+            partitions,
+            context,
+            entropy,
+            ends_refused,
+            charges,
+            checked_at,
+        };
         new.check_partitions(wanted)?;
         Ok(new)
     }

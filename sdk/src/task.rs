@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use ff_core::agent::{ClaimedWork, LostReason};
 use ff_core::bounded::truncated;
+use ff_core::budget::ReportUsageResult;
 use ff_core::error::{EngineError, ErrorClass};
 use ff_core::execution::{
     AttemptKind, Cancel, CancelledBy, Claimed, Complete, Decide, DelayExecution, Fail, FailOutcome,
     FenceParts, MoveToWaitingChildren, Renew, RetryAdvice, UpdateProgress,
 };
 use ff_core::id::{
-    AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, LaneId, LeaseEpoch,
-    LeaseId, TEXT_ID_MAX_BYTES,
+    AttemptId, AttemptIndex, BudgetId, ExecutionId, ExecutionKind, FailureCategory, LaneId,
+    LeaseEpoch, LeaseId, TEXT_ID_MAX_BYTES,
 };
 use ff_core::op::{CarryCommand, Committed, Known};
 use ff_core::store::Bytes;
@@ -342,6 +343,29 @@ impl ClaimedTask {
         let message = message.map(str::to_owned);
         let (execution_id, fence) = (self.execution_id(), self.fence());
         self.call(UpdateProgress { execution_id, fence, percent, message }).await
+    }
+
+    /// Charges a budget of the worker's namespace, as
+    /// [`Client::report_usage`](crate::Client::report_usage). It does not depend on the lease: what
+    /// was used is charged, whoever owns the execution now. A dedup key made of the execution id
+    /// and a step charges once, however many attempts there are.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn report_usage(
+        &self,
+        budget: &BudgetId,
+        amounts: &[(&str, u64)],
+        dedup_key: Option<&str>,
+    ) -> Result<ReportUsageResult, SdkError> {
+        let state = self.owner.slot.state();
+        let namespace = lock(&state.agent).profile().namespace.clone();
+        state.connection.report_usage(&namespace, budget, amounts, dedup_key).await
     }
 
     /// Completes the execution. The result is stored byte for byte, at most 1 MiB; no result and an

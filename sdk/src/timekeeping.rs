@@ -2,8 +2,9 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use ff_core::agent::Timekeeper;
+use ff_core::agent::{ExpirySweep, Timekeeper};
 use ff_core::backend::WakeUps;
 use ff_core::error::ErrorClass;
 use ff_core::partition::Partition;
@@ -24,13 +25,16 @@ const MAX_HINTS: usize = 256;
 pub(crate) struct TimekeeperTask {
     dues: mpsc::Sender<Hint>,
     task: JoinHandle<()>,
+    sweep: JoinHandle<()>,
 }
 
 impl TimekeeperTask {
     /// Starts it on the current tokio runtime.
     pub(crate) fn start(connection: Arc<Connection>) -> Self {
         let (dues, hints) = mpsc::channel(MAX_HINTS);
-        Self { dues, task: tokio::spawn(keep_time(connection, hints)) }
+        let programs = Arc::new(AtomicU64::new(1));
+        let sweep = tokio::spawn(remove_expired(connection.clone(), programs.clone()));
+        Self { dues, task: tokio::spawn(keep_time(connection, programs, hints)), sweep }
     }
 
     /// Passes it a due time. It is a hint, which saves a poll.
@@ -47,12 +51,17 @@ impl TimekeeperTask {
 impl Drop for TimekeeperTask {
     fn drop(&mut self) {
         self.task.abort();
+        self.sweep.abort();
     }
 }
 
 /// Runs the timekeeper, which applies due timers until it meets a newer record format, or its
 /// store is lost.
-async fn keep_time(connection: Arc<Connection>, mut hints: mpsc::Receiver<Hint>) {
+async fn keep_time(
+    connection: Arc<Connection>,
+    programs: Arc<AtomicU64>,
+    mut hints: mpsc::Receiver<Hint>,
+) {
     let mut timekeeper =
         Timekeeper::new(connection.partitions, connection.context().clone(), connection.entropy());
     let mut wake_ups = connection.backend.subscribe(vec![Topic::Due]);
@@ -87,6 +96,7 @@ async fn keep_time(connection: Arc<Connection>, mut hints: mpsc::Receiver<Hint>)
         }
         unreadable = found;
         timekeeper.applied(&report, connection.clock.now());
+        programs.store(timekeeper.programs(), Ordering::Relaxed);
         loop {
             let instant = connection.clock.instant(timekeeper.next_wakeup());
             tokio::select! {
@@ -97,6 +107,21 @@ async fn keep_time(connection: Arc<Connection>, mut hints: mpsc::Receiver<Hint>)
                 }
             }
         }
+    }
+}
+
+/// Removes records beside executions that have expired, until the store is lost.
+async fn remove_expired(connection: Arc<Connection>, programs: Arc<AtomicU64>) {
+    let context = connection.context().clone();
+    let mut sweep = ExpirySweep::new(connection.partitions, context, connection.entropy());
+    while connection.context().check_store().is_ok() {
+        let next = sweep.next_wakeup(connection.clock.now());
+        tokio::time::sleep_until(connection.clock.instant(next)).await;
+        let removed = connection.drive(sweep.visit()).await;
+        if let Err(error) = &removed {
+            tracing::debug!(%error, "cannot remove expired records");
+        }
+        sweep.visited(&removed, programs.load(Ordering::Relaxed), connection.clock.now());
     }
 }
 

@@ -7,6 +7,7 @@
 mod claim_work;
 mod claimer;
 mod completions;
+mod expiry;
 mod frames;
 mod leases;
 mod scheduler;
@@ -16,6 +17,7 @@ mod worker;
 pub use claim_work::{ClaimWork, Claimant, ClaimedWork, OfferTo};
 pub use claimer::{Claimer, Served};
 pub use completions::Completions;
+pub use expiry::{ExpirySweep, ExpiryVisit};
 pub use frames::FrameWriter;
 pub use leases::{LeaseHealth, LeaseLost, Leases, LostReason, Renewal};
 pub use scheduler::{AdmitTo, Scheduler, WorkerGrant, WorkerRequest};

@@ -267,6 +267,11 @@ impl Timekeeper {
         self.timers.set(partition, timer);
     }
 
+    /// Returns how many programs run a timekeeper, as far as it is known; at least 1.
+    pub const fn programs(&self) -> u64 {
+        self.programs
+    }
+
     /// When the next round begins, by the host's clock.
     pub fn next_wakeup(&self) -> TimestampMs {
         self.next_timers().min(self.next_retention()).max(self.rests_until)

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::capability::CapabilityError;
 use crate::cause::Missing;
-use crate::id::{AttemptId, ExecutionId, ExecutionIdError, LaneId, LeaseEpoch, TextIdError};
+use crate::id::{
+    AttemptId, BudgetId, Dimension, ExecutionId, ExecutionIdError, LaneId, LeaseEpoch, TextIdError,
+};
 use crate::policy::PolicyError;
 use crate::state::{EligibilityState, LifecyclePhase, PublicState, TerminalOutcome};
 use crate::tags::TagError;
@@ -376,6 +378,26 @@ rejections! {
         /// The longest allowed grace.
         max: DurationMs,
     } => Validation, Terminal, 400;
+    /// The budget does not exist.
+    #[error("budget {budget} not found in this namespace")]
+    BudgetNotFound {
+        /// The budget.
+        budget: BudgetId,
+    } => State, Terminal, 404;
+    /// Another request has created the budget.
+    #[error("budget {budget} exists already; change its limits instead")]
+    BudgetExists {
+        /// The budget.
+        budget: BudgetId,
+    } => Conflict, Terminal, 409;
+    /// The budget does not have the dimension.
+    #[error("budget {budget} does not have the dimension {dimension}")]
+    UnknownDimension {
+        /// The budget.
+        budget: BudgetId,
+        /// The dimension.
+        dimension: Dimension,
+    } => State, Terminal, 400;
     /// This program does not know the record format.
     #[error("unknown record format {asked}: this program knows up to {known}; use a newer one")]
     FormatUnknown {

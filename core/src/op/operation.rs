@@ -54,6 +54,22 @@ pub trait Operation {
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output>;
 }
 
+impl<O: Operation + ?Sized> Operation for Box<O> {
+    type Output = O::Output;
+
+    fn partition(&self) -> Option<Partition> {
+        (**self).partition()
+    }
+
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        (**self).reply_within(now)
+    }
+
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        (**self).resume(event, now)
+    }
+}
+
 impl<T> Step<T> {
     /// The same step with another output.
     pub fn map<U>(self, output: impl FnOnce(T) -> U) -> Step<U> {

@@ -45,6 +45,13 @@ pub trait Change: Clone + Debug + 'static {
         false
     }
 
+    /// Returns whether many programs change the record at the same time. Then a conflict, whose
+    /// reply has the present record, is followed by the next try without a wait, and only the
+    /// deadline bounds the number of tries.
+    fn is_contended(&self) -> bool {
+        false
+    }
+
     /// Decides.
     ///
     /// # Errors

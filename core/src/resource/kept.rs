@@ -19,7 +19,7 @@ pub struct Kept<R> {
 }
 
 impl<R> Kept<R> {
-    /// A record that nobody has written yet.
+    /// A record that no writer has written yet.
     pub const fn new(record: R) -> Self {
         Self { writers: Bounded::new(), record }
     }
@@ -31,6 +31,11 @@ impl<R> Kept<R> {
         others.for_each(|entry| writers.push(entry));
         writers.push((writer, nonce));
         Self { writers, record }
+    }
+
+    /// Returns whether a writer may have been forgotten.
+    pub const fn has_forgotten(&self) -> bool {
+        self.writers.is_full()
     }
 
     /// Returns the nonce of the writer's latest commit, if it is remembered.

@@ -23,16 +23,21 @@ use crate::time::TimestampMs;
 pub enum ResourceKind {
     /// The lanes of a namespace that an operator has changed.
     Lanes,
+    /// Budgets.
+    Budgets,
+    /// Charges of budgets that have a dedup key.
+    Charges,
 }
 
 impl ResourceKind {
     /// Every kind.
-    pub const ALL: [Self; 1] = [Self::Lanes];
+    pub const ALL: [Self; 3] = [Self::Lanes, Self::Budgets, Self::Charges];
 
     /// Returns the family of the partitions that hold records of this kind.
     pub const fn family(self) -> PartitionFamily {
         match self {
             Self::Lanes => PartitionFamily::Meta,
+            Self::Budgets | Self::Charges => PartitionFamily::Budget,
         }
     }
 
@@ -40,6 +45,8 @@ impl ResourceKind {
     pub const fn letter(self) -> u8 {
         match self {
             Self::Lanes => b'L',
+            Self::Budgets => b'B',
+            Self::Charges => b'C',
         }
     }
 }
@@ -92,8 +99,8 @@ pub trait Resource: Clone + Debug + PartialEq + Serialize + DeserializeOwned + '
         None
     }
 
-    /// Returns the namespace whose programs are woken by a change; `None` if nobody waits for
-    /// changes.
+    /// Returns the namespace whose programs are woken by a change; `None` if no program waits
+    /// for changes.
     fn wakes(&self) -> Option<&Namespace> {
         None
     }

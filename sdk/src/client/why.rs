@@ -4,7 +4,7 @@ use ff_core::error::EngineError;
 use ff_core::execution::{ExecutionSnapshot, Judgement, Reason, judge, snapshot};
 use ff_core::id::ExecutionId;
 use ff_core::op::{Query, ReadExecution, ReadLanes};
-use ff_core::store::{IndexName, Scan, Topic, Version};
+use ff_core::store::{IndexName, Scan, ScanOrder, Topic, Version};
 use ff_core::time::TimestampMs;
 
 use super::Client;
@@ -92,6 +92,7 @@ impl Client {
             partition: id.partition(),
             index: IndexName::Eligible { namespace, lane, kind: execution.kind.clone() },
             after: None,
+            order: ScanOrder::Ascending,
             limit: Turn::COUNTED,
             bytes: ff_core::store::bounds::MAX_PAGE_BYTES,
         };

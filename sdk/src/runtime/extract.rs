@@ -6,8 +6,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ff_core::budget::ReportUsageResult;
 use ff_core::execution::{AttemptKind, IssuedWaitpoint, Resumption};
-use ff_core::id::{AttemptIndex, ExecutionId, ExecutionKind, LaneId, LeaseEpoch, LeaseId};
+use ff_core::id::{
+    AttemptIndex, BudgetId, ExecutionId, ExecutionKind, LaneId, LeaseEpoch, LeaseId,
+};
 use ff_core::op::ReceivedSignal;
 use ff_core::store::Bytes;
 use ff_core::tags::Tags;
@@ -160,6 +163,24 @@ impl TaskContext {
         message: Option<&str>,
     ) -> Result<(), SdkError> {
         self.task.update_progress(percent, message).await
+    }
+
+    /// Charges a budget, as [`ClaimedTask::report_usage`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn report_usage(
+        &self,
+        budget: &BudgetId,
+        amounts: &[(&str, u64)],
+        dedup_key: Option<&str>,
+    ) -> Result<ReportUsageResult, SdkError> {
+        self.task.report_usage(budget, amounts, dedup_key).await
     }
 
     /// Appends a frame to the attempt's output, as [`ClaimedTask::append_frame`].

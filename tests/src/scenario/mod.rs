@@ -2,6 +2,7 @@
 //! [`for_each_scenario`](crate::for_each_scenario) lists them.
 
 pub mod attempts;
+pub mod budgets;
 pub mod clocks;
 pub mod fences;
 pub mod grants;
@@ -89,6 +90,10 @@ macro_rules! for_each_scenario {
                 two_workers_together_do_not_make_one_capable,
                 another_namespace_neither_sees_nor_unblocks,
                 several_blocks_hold_until_the_last_is_removed;
+            budgets: a_budget_refuses_charges_over_its_hard_limit,
+                charges_of_many_callers_add_up,
+                a_budget_resets_on_request_and_by_the_clock,
+                unknown_budgets_and_dimensions_are_typed_errors;
             suspension: a_signal_resumes_the_same_attempt,
                 a_second_suspension_is_refused,
                 all_of_two_waitpoints_waits_for_both,

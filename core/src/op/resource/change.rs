@@ -48,6 +48,8 @@ struct Sent<C: Change> {
     nonce: u64,
     /// The version that it replaces.
     expected: Version,
+    /// The versions of the records beside it that it was decided on.
+    beside: Vec<Version>,
     /// When its window ends, by the store's clock.
     until: TimestampMs,
     /// The outcome and the record if it is applied.
@@ -192,7 +194,8 @@ impl<C: Change> ChangeResource<C> {
         let version = version_of(basis.record.as_ref());
         let nonce = self.patience.nonce();
         let beside_versions = basis.beside.iter().map(|beside| version_of(beside.as_ref()));
-        let versions = [version].into_iter().chain(beside_versions);
+        let beside_versions: Vec<Version> = beside_versions.collect();
+        let versions = [version].into_iter().chain(beside_versions.iter().copied());
         let ahead = Some(self.patience.left(now));
         let mut unit = Unit {
             expect: self.keys().zip(versions).collect(),
@@ -226,8 +229,8 @@ impl<C: Change> ChangeResource<C> {
         }
         let until = unit.window.not_after;
         let outcome = changed.outcome;
-        let (expected, unanswered) = (version, false);
-        self.sent.push(Sent { nonce, expected, until, outcome, after, unanswered });
+        let (expected, beside, unanswered) = (version, beside_versions, false);
+        self.sent.push(Sent { nonce, expected, beside, until, outcome, after, unanswered });
         self.pending = Pending::Commit;
         Step::Send(Request::Commit(Commit { partition: self.id.partition, units: vec![unit] }))
     }
@@ -254,19 +257,24 @@ impl<C: Change> ChangeResource<C> {
     /// many writers have changed it since that it may have forgotten this one.
     fn is_unknown(&self, record: Option<&LoadedResource<C::Record>>) -> bool {
         let version = version_of(record);
+        let is_full = record.is_some_and(|loaded| loaded.kept.has_forgotten());
         let forgets = |sent: &Sent<C>| {
-            let since = version.count.saturating_sub(sent.expected.count);
-            let removed = version == Version::ABSENT && sent.expected != Version::ABSENT;
-            removed || since > WRITERS as u64
+            // Each commit counts one up, so a lower count is that of a record created anew.
+            let since = version.count.checked_sub(sent.expected.count);
+            since.is_none_or(|since| is_full && since > WRITERS as u64)
         };
         !self.change.is_absolute() && self.sent.iter().any(forgets)
     }
 
     /// Forgets the commits that cannot be applied any more: the record, which shows none of them,
-    /// has changed since, or their window is over.
+    /// or one beside it is not the one that they were decided on, or their window is over.
     fn settle(&mut self, basis: &Basis<C>) {
         let version = version_of(basis.record.as_ref());
-        self.sent.retain(|sent| sent.expected == version && basis.at < sent.until);
+        let beside = basis.beside.iter().map(|beside| version_of(beside.as_ref()));
+        self.sent.retain(|sent| {
+            let holds = sent.expected == version && beside.clone().eq(sent.beside.iter().copied());
+            holds && basis.at < sent.until
+        });
     }
 
     fn in_doubt(&self) -> Applied {
@@ -298,6 +306,9 @@ impl<C: Change> ChangeResource<C> {
                 };
                 if self.applied(basis.record.as_ref()).is_none() {
                     self.settle(&basis);
+                    if self.change.is_contended() {
+                        return self.decide(basis, now);
+                    }
                     match self.patience.after_conflict(C::NAME, self.in_doubt(), now) {
                         Ok(None) => {}
                         Ok(Some(wait)) => return Step::Wait(wait),

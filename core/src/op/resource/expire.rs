@@ -21,7 +21,7 @@ use super::stored::{LoadedResource, key_of, write_entries};
 pub struct RemoveExpired<R> {
     partition: Partition,
     patience: Patience,
-    kind: std::marker::PhantomData<R>,
+    kind: std::marker::PhantomData<fn() -> R>,
 }
 
 const OP: &str = "remove_expired";

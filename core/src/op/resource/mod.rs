@@ -6,6 +6,8 @@ mod lanes;
 mod list;
 mod read;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 pub use change::{ChangeResource, ResourceChanged};
 pub use expire::RemoveExpired;
