@@ -212,6 +212,7 @@ fn server_session() {
     let attempts = [
         (r"(?m)^.(?:[─═]+[┬╪┴]){4}[─═]+.$", "(border)"),
         (r"┆ +ms ┆", "┆ ms ┆"),
+        (r"--after 69:\d{13}:", "--after 69:EPOCH:"),
         (r"┆ +\d+ ┆ (succeeded|exit_code)", "┆ N  ┆ $1"),
     ];
     check(

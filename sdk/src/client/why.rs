@@ -91,6 +91,7 @@ impl Client {
         let scan = Scan {
             partition: id.partition(),
             index: IndexName::Eligible { namespace, lane, kind: execution.kind.clone() },
+            order: ScanOrder::Ascending,
             after: None,
             order: ScanOrder::Ascending,
             limit: Turn::COUNTED,
