@@ -2,20 +2,15 @@
 //! commit of its budget is in progress waits for the end of that commit. No timer is involved.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ff_core::budget::{Budget, Charge, MAX_CHARGES, ReportUsage, ReportUsageResult};
-use ff_core::error::{Applied, EngineError};
-use ff_core::id::{BudgetId, Namespace};
-use ff_core::op::{ChangeResource, LoadedResource};
+use ff_core::budget::{Budget, Charge, MAX_CHARGES, ReportUsageResult};
+use ff_core::error::EngineError;
+use ff_core::op::LoadedResource;
 use ff_core::resource::ResourceId;
-use ff_core::time::DurationMs;
 use tokio::sync::oneshot;
 
-use crate::error::SdkError;
-use crate::shared::{Connection, lock};
-
-type Outcome = Result<ReportUsageResult, EngineError>;
+pub(crate) type Outcome = Result<ReportUsageResult, EngineError>;
 
 /// The charges of a connection, by budget.
 #[derive(Default)]
@@ -35,18 +30,29 @@ struct Charged {
     known: Option<LoadedResource<Budget>>,
 }
 
-struct Waiting {
-    charge: Charge,
-    answer: oneshot::Sender<Outcome>,
+/// A charge that waits for the next commit.
+pub(crate) struct Waiting {
+    pub(crate) charge: Charge,
+    pub(crate) answer: oneshot::Sender<Outcome>,
 }
 
 /// The number of budgets above which those that are not being charged are forgotten.
 const MAX_KNOWN: usize = 1_024;
 
 impl Charges {
+    /// No holder of the lock panics between two changes that belong together.
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<ResourceId, Charged>> {
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Queues a charge. Returns whether no task sends those of its budget yet.
-    fn join(&self, target: ResourceId, waiting: Waiting, writer: impl FnOnce() -> u64) -> bool {
-        let mut budgets = lock(&self.budgets);
+    pub(crate) fn join(
+        &self,
+        target: ResourceId,
+        waiting: Waiting,
+        writer: impl FnOnce() -> u64,
+    ) -> bool {
+        let mut budgets = self.locked();
         if budgets.len() >= MAX_KNOWN && !budgets.contains_key(&target) {
             budgets.retain(|_, charged| charged.is_busy);
         }
@@ -59,8 +65,8 @@ impl Charges {
 
     /// Takes the charges of the next commit, the writer and the record. Without any charge no task
     /// sends those of the budget any more.
-    fn next(&self, target: ResourceId) -> Option<Round> {
-        let mut budgets = lock(&self.budgets);
+    pub(crate) fn next(&self, target: ResourceId) -> Option<Round> {
+        let mut budgets = self.locked();
         let charged = budgets.get_mut(&target)?;
         let count = charged.waiting.len().min(MAX_CHARGES);
         charged.is_busy = count > 0;
@@ -71,97 +77,16 @@ impl Charges {
         })
     }
 
-    fn learn(&self, target: ResourceId, known: Option<LoadedResource<Budget>>) {
-        if let Some(charged) = lock(&self.budgets).get_mut(&target) {
+    pub(crate) fn learn(&self, target: ResourceId, known: Option<LoadedResource<Budget>>) {
+        if let Some(charged) = self.locked().get_mut(&target) {
             charged.known = known;
         }
     }
 }
 
 /// The charges of one commit.
-struct Round {
-    waiting: Vec<Waiting>,
-    writer: u64,
-    known: Option<LoadedResource<Budget>>,
-}
-
-/// The task that sends the charges of a budget.
-struct Turn {
-    connection: Arc<Connection>,
-    namespace: Namespace,
-    id: BudgetId,
-    target: ResourceId,
-    ended: bool,
-}
-
-impl Turn {
-    /// Sends the waiting charges, one commit after the other, until none waits.
-    async fn charge_all(mut self) {
-        // First the tasks that are ready to run: some of them may charge now, too.
-        tokio::task::yield_now().await;
-        while let Some(Round { waiting, writer, known }) = self.connection.charges.next(self.target)
-        {
-            let (charges, answers): (Vec<_>, Vec<_>) =
-                waiting.into_iter().map(|waiting| (waiting.charge, waiting.answer)).unzip();
-            let partitions = &self.connection.partitions;
-            let change = ReportUsage::new(&self.namespace, self.id.clone(), charges, partitions);
-            let patience = self.connection.patience();
-            let operation = ChangeResource::knowing(change, writer, known, patience);
-            // The receivers may have been dropped.
-            match self.connection.drive(operation).await {
-                Ok(changed) => {
-                    self.connection.charges.learn(self.target, changed.record);
-                    for (answer, outcome) in answers.into_iter().zip(changed.outcome) {
-                        let _ = answer.send(outcome.map_err(EngineError::from));
-                    }
-                }
-                Err(error) => {
-                    for answer in answers {
-                        let _ = answer.send(Err(error.clone()));
-                    }
-                }
-            }
-        }
-        self.ended = true;
-    }
-}
-
-impl Drop for Turn {
-    /// A task that ends early, with its runtime or by a panic, gives up what still waits, and the
-    /// next charge begins another task.
-    fn drop(&mut self) {
-        while !self.ended {
-            self.ended = self.connection.charges.next(self.target).is_none();
-        }
-    }
-}
-
-impl Connection {
-    /// Charges a budget, together with the other charges of this budget that are ready.
-    ///
-    /// Not cancel safe: the charge is still sent.
-    pub(crate) async fn report_usage(
-        self: &Arc<Self>,
-        namespace: &Namespace,
-        budget: &BudgetId,
-        amounts: &[(&str, u64)],
-        dedup_key: Option<&str>,
-    ) -> Result<ReportUsageResult, SdkError> {
-        let charge = Charge::try_new(amounts, dedup_key).map_err(EngineError::from)?;
-        let target = Budget::key(namespace, budget, &self.partitions);
-        let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { charge, answer };
-        if self.charges.join(target, waiting, || self.entropy().next_u64()) {
-            let (namespace, id) = (namespace.clone(), budget.clone());
-            let connection = self.clone();
-            let turn = Turn { connection, namespace, id, target, ended: false };
-            tokio::spawn(turn.charge_all());
-        }
-        Ok(answered.await.unwrap_or_else(|_| Err(given_up()))?)
-    }
-}
-
-fn given_up() -> EngineError {
-    let (elapsed, applied) = (DurationMs::ZERO, Applied::Unknown);
-    EngineError::Timeout { op: "report_usage", elapsed, applied }
+pub(crate) struct Round {
+    pub(crate) waiting: Vec<Waiting>,
+    pub(crate) writer: u64,
+    pub(crate) known: Option<LoadedResource<Budget>>,
 }

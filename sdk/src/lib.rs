@@ -34,6 +34,7 @@ mod admin;
 mod audit;
 mod builder;
 mod charges;
+mod charging;
 mod claims;
 mod client;
 mod config;

@@ -12,7 +12,7 @@ use super::StoreArgs;
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct BudgetsArgs {
-    /// What to do; without it, the budgets are listed.
+    /// The action; without it, the budgets are listed.
     #[command(subcommand)]
     pub command: Option<BudgetsCommand>,
     #[command(flatten)]

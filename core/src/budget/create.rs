@@ -9,8 +9,8 @@ use crate::partition::PartitionConfig;
 use crate::resource::{Change, Changed, Decided, Facts, ResourceId};
 use crate::time::TimestampMs;
 
-use super::record::{Budget, BudgetReset, DimensionLimits};
-use super::request::{BudgetChanged, BudgetRequest};
+use super::record::{Budget, BudgetRequest, BudgetReset, DimensionLimits};
+use super::request::BudgetChanged;
 
 /// Creates a budget that does not exist.
 #[derive(Clone, Debug)]

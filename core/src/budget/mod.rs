@@ -17,8 +17,10 @@ pub use charge::{Charge, ChargeOutcome, ChargeRecord, DEDUP_KEY_MAX_BYTES, Repor
 pub use create::CreateBudget;
 pub use delete::DeleteBudget;
 pub use look::LookAtBudget;
-pub use record::{Budget, BudgetReset, DimensionLimits, Exhausted, MAX_DIMENSIONS, Usage};
+pub use record::{
+    Budget, BudgetRequest, BudgetReset, DimensionLimits, Exhausted, MAX_DIMENSIONS, Usage,
+};
 pub use report::{MAX_CHARGES, ReportUsage};
-pub use request::{BudgetChanged, BudgetRequest};
+pub use request::BudgetChanged;
 pub use reset::ResetBudget;
 pub use update::UpdateLimits;

@@ -10,8 +10,6 @@ use crate::partition::PartitionConfig;
 use crate::resource::{Resource, ResourceId, ResourceKind};
 use crate::time::{DurationMs, TimestampMs, Window};
 
-use super::request::BudgetRequest;
-
 /// The maximum number of dimensions of a budget.
 pub const MAX_DIMENSIONS: usize = 16;
 
@@ -61,6 +59,17 @@ impl BudgetReset {
             }
         }
     }
+}
+
+/// What an operator requested of a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BudgetRequest {
+    /// Its creation.
+    Create,
+    /// Other limits.
+    Update,
+    /// A reset.
+    Reset,
 }
 
 /// The limits of one dimension; 0 means no limit.

@@ -1,22 +1,9 @@
 //! The requests of operators, which a budget remembers so that a repeat is recognised.
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::Rejection;
 use crate::id::RequestId;
 
-use super::record::Budget;
-
-/// What an operator requested of a budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum BudgetRequest {
-    /// Its creation.
-    Create,
-    /// Other limits.
-    Update,
-    /// A reset.
-    Reset,
-}
+use super::record::{Budget, BudgetRequest};
 
 /// The outcome of an operator's request.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use crate::purpose::Purpose;
 use crate::resource::{Change, Changed, Decided, Facts, ResourceId};
 use crate::time::TimestampMs;
 
-use super::record::Budget;
-use super::request::{BudgetChanged, BudgetRequest};
+use super::record::{Budget, BudgetRequest};
+use super::request::BudgetChanged;
 
 /// Sets the usage of a budget to zero, on request of an operator. Its periods stay the same. After
 /// a clock has stepped back, the budget is in the period of the clock again.

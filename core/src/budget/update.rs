@@ -6,8 +6,8 @@ use crate::partition::PartitionConfig;
 use crate::resource::{Change, Changed, Decided, Facts, ResourceId};
 use crate::time::TimestampMs;
 
-use super::record::{Budget, BudgetReset, DimensionLimits};
-use super::request::{BudgetChanged, BudgetRequest};
+use super::record::{Budget, BudgetRequest, BudgetReset, DimensionLimits};
+use super::request::BudgetChanged;
 
 /// Changes the limits of dimensions, adds dimensions, or changes when a budget resets itself. The
 /// usage stays the same, also if it is above a new limit.

@@ -193,8 +193,8 @@ impl<C: Change> ChangeResource<C> {
         };
         let version = version_of(basis.record.as_ref());
         let nonce = self.patience.nonce();
-        let beside_versions = basis.beside.iter().map(|beside| version_of(beside.as_ref()));
-        let beside_versions: Vec<Version> = beside_versions.collect();
+        let beside_versions: Vec<Version> =
+            basis.beside.iter().map(|beside| version_of(beside.as_ref())).collect();
         let versions = [version].into_iter().chain(beside_versions.iter().copied());
         let ahead = Some(self.patience.left(now));
         let mut unit = Unit {
@@ -227,8 +227,7 @@ impl<C: Change> ChangeResource<C> {
             let key = RecordKey::Resource(C::Beside::KIND, uuids[place]);
             unit.put.push((key, codec.encode(&Kept::new(record))));
         }
-        let until = unit.window.not_after;
-        let outcome = changed.outcome;
+        let (until, outcome) = (unit.window.not_after, changed.outcome);
         let (expected, beside, unanswered) = (version, beside_versions, false);
         self.sent.push(Sent { nonce, expected, beside, until, outcome, after, unanswered });
         self.pending = Pending::Commit;
