@@ -379,8 +379,8 @@ pub enum Command {
     ///     draining    no                    yes
     ///     disabled    no                    no
     ///
-    /// All programs follow a change within about a second. Work that runs goes on. A lane that
-    /// nobody has changed is active.
+    /// All programs follow a change within about a second. Work that runs goes on. A lane is active
+    /// until it is changed.
     ///
     /// Exit code: 0 on success, 1 if the store does not answer within 10 s, 2 for bad usage.
     #[command(verbatim_doc_comment)]

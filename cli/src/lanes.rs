@@ -94,7 +94,7 @@ fn object(status: &LaneStatus) -> Value {
     })
 }
 
-/// A time in milliseconds; null for a lane that nobody has changed.
+/// A time in milliseconds; null for a lane that was never changed.
 fn time_or_null(at: ff_sdk::TimestampMs) -> Value {
     if at == ff_sdk::TimestampMs::ZERO { Value::Null } else { json!(at) }
 }

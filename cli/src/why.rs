@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ff_sdk::{Delay, Reason, SdkError, Turn, WaitsFor, Why};
+use ff_sdk::{Delay, ExecutionId, Reason, SdkError, Turn, WaitsFor, Why};
 use serde_json::json;
 
 use crate::args::ExecutionArgs;
@@ -54,26 +54,19 @@ fn text(why: &Why) -> String {
         time(why.at)
     );
     for reason in &why.reasons {
-        let Words { what, next } = words(reason, why);
+        let (what, next) = words(reason, &execution.execution_id);
         text.push_str(&format!("- {what}\n  {next}\n"));
     }
     if let Some(turn) = why.turn {
-        let Words { what, next } = turn_words(turn, why);
+        let (what, next) = turn_words(turn, why);
         text.push_str(&format!("- {what}\n  {next}\n"));
     }
     text
 }
 
 /// A reason in words, and what ends it.
-struct Words {
-    what: String,
-    next: String,
-}
-
-fn words(reason: &Reason, why: &Why) -> Words {
-    let execution = &why.execution;
-    let id = &execution.execution_id;
-    let (what, next) = match reason {
+fn words(reason: &Reason, id: &ExecutionId) -> (String, String) {
+    match reason {
         Reason::Ended { outcome, at } => (
             format!("it has ended: {}, at {}", wire_name(outcome), time(*at)),
             format!("to run it again: ff replay {id}"),
@@ -85,26 +78,7 @@ fn words(reason: &Reason, why: &Why) -> Words {
                 time(*until)
             ),
         ),
-        Reason::Suspended { why, since, waits_for, waitpoints, timeout_at } => {
-            let keys: Vec<String> = waitpoints.iter().map(ToString::to_string).collect();
-            let waits = match waits_for {
-                WaitsFor::Signals => format!("it waits for a signal at {}", keys.join(", ")),
-                WaitsFor::Operator => "only an operator resumes it".to_owned(),
-                WaitsFor::Timeout => "it waits for its timeout".to_owned(),
-            };
-            let timeout = match timeout_at {
-                Some(at) => format!(", until {}", time(*at)),
-                None => ", without a timeout".to_owned(),
-            };
-            let (reason, since) = (wire_name(why), time(*since));
-            let next = match waits_for {
-                WaitsFor::Signals => format!(
-                    "to see the waitpoints: ff waitpoints {id}; to go on without: ff resume {id}"
-                ),
-                WaitsFor::Operator | WaitsFor::Timeout => format!("to resume it: ff resume {id}"),
-            };
-            (format!("it is suspended ({reason}) since {since}: {waits}{timeout}"), next)
-        }
+        Reason::Suspended { .. } => suspended_words(reason, id),
         Reason::Granted { worker, until } => (
             format!("worker {worker} was granted it and has not claimed it yet"),
             format!("it returns to its lane at {} unless the worker claims it", time(*until)),
@@ -170,8 +144,33 @@ fn words(reason: &Reason, why: &Why) -> Words {
             )
         }
         other => (format!("{other:?}"), "see ff describe".to_owned()),
+    }
+}
+
+/// A suspension in words, and how it is ended.
+fn suspended_words(reason: &Reason, id: &ExecutionId) -> (String, String) {
+    let Reason::Suspended { why, since, waits_for, waitpoints, timeout_at } = reason else {
+        return (String::new(), String::new());
     };
-    Words { what, next }
+    let keys: Vec<String> = waitpoints.iter().map(ToString::to_string).collect();
+    let (waits, next) = match waits_for {
+        WaitsFor::Signals => (
+            format!("it waits for a signal at {}", keys.join(", ")),
+            format!("to see the waitpoints: ff waitpoints {id}; to go on without: ff resume {id}"),
+        ),
+        WaitsFor::Operator => {
+            ("only an operator resumes it".to_owned(), format!("to resume it: ff resume {id}"))
+        }
+        WaitsFor::Timeout => {
+            ("it waits for its timeout".to_owned(), format!("to resume it: ff resume {id}"))
+        }
+    };
+    let timeout = match timeout_at {
+        Some(at) => format!("until {}", time(*at)),
+        None => "without a timeout".to_owned(),
+    };
+    let (why, since) = (wire_name(why), time(*since));
+    (format!("it is suspended ({why}) since {since}: {waits}, {timeout}"), next)
 }
 
 fn held(by: &str, recheck_at: Option<ff_sdk::TimestampMs>) -> (String, String) {
@@ -182,7 +181,8 @@ fn held(by: &str, recheck_at: Option<ff_sdk::TimestampMs>) -> (String, String) {
     (format!("{by} holds it back"), next)
 }
 
-fn turn_words(turn: Turn, why: &Why) -> Words {
+/// The turn of an execution in words, and what to look at if it does not come.
+fn turn_words(turn: Turn, why: &Why) -> (String, String) {
     let execution = &why.execution;
     let ahead = match turn.ahead {
         0 => "it is the next one of its partition".to_owned(),
@@ -198,7 +198,7 @@ fn turn_words(turn: Turn, why: &Why) -> Words {
             listen(turn.programs)
         ),
     };
-    Words { what: format!("nothing holds it back, it waits for a worker: {ahead}"), next }
+    (format!("nothing holds it back, it waits for a worker: {ahead}"), next)
 }
 
 fn are(count: u32) -> String {

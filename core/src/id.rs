@@ -168,7 +168,7 @@ text_ids! {
     WorkerInstanceId, "worker instance id";
     /// A budget: what a namespace may spend, by dimension.
     BudgetId, "budget id";
-    /// What a budget counts, such as `tokens` or `cents`.
+    /// The unit that a budget counts, such as `tokens` or `cents`.
     Dimension, "dimension";
     /// The kind of work of an execution. It selects the handler.
     ExecutionKind, "execution kind";

@@ -21,10 +21,10 @@ pub const MAX_LANES: usize = 512;
 /// The longest reason of a change, in bytes.
 pub const MAX_REASON_BYTES: usize = 256;
 
-/// The longest name of who made a change, in bytes.
+/// The longest name of an operator, in bytes.
 pub const MAX_BY_BYTES: usize = 64;
 
-/// What a lane accepts and starts.
+/// The state of a lane: whether it accepts submissions and starts work.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -182,7 +182,7 @@ pub struct SetLane {
     pub state: LaneState,
     /// Why, for those who look at the lane later; at most [`MAX_REASON_BYTES`] bytes.
     pub reason: Option<String>,
-    /// Who, at most [`MAX_BY_BYTES`] bytes.
+    /// The name of the operator, at most [`MAX_BY_BYTES`] bytes.
     pub by: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use super::StoreArgs;
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct LanesArgs {
-    /// What to do; without it, the lanes are listed.
+    /// The change; without it, the lanes are listed.
     #[command(subcommand)]
     pub command: Option<LanesCommand>,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub struct SetLaneArgs {
     /// Why, shown by ff lanes and in refused submissions: at most 256 bytes.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// Who, shown by ff lanes: at most 64 bytes.
+    /// The name of the operator, shown by ff lanes: at most 64 bytes.
     #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
     pub by: Option<String>,
     #[command(flatten)]

@@ -61,7 +61,7 @@ impl BudgetReset {
     }
 }
 
-/// What an operator requested of a budget.
+/// The change that an operator requested of a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BudgetRequest {
     /// Its creation.

@@ -123,7 +123,11 @@ macro_rules! commands {
 commands! {
     this, facts, now;
     Create => CreateOutcome, "create", this.execution_id, IdentityKind::Creator,
-        { purpose: Purpose::Admit, resend_within: Some(CREATE_WITHIN), needs: needs_of_create(this) },
+        {
+            purpose: Purpose::Admit,
+            resend_within: Some(CREATE_WITHIN),
+            needs: needs_of_create(this)
+        },
         rule::create(facts, this, now);
     IssueClaimGrant => Granted, "issue_claim_grant", this.execution_id, IdentityKind::Grant, {},
         rule::issue_claim_grant(facts.execution()?, this, now);

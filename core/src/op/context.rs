@@ -1,21 +1,24 @@
 //! The context that a program passes to each of its operations.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::EngineError;
+use crate::id::Namespace;
+use crate::lane::{LANES_FOR, Lanes};
+use crate::planted::planted;
 use crate::store::codec::Codec;
 use crate::store_id::StoreId;
 use crate::time::{DurationMs, TimestampMs};
 use crate::token::{KEYRING_FOR, KnownKeyring};
 
 use super::loaded::unreadable;
-use super::resource::LanesCache;
 use super::retry_budget::RetryBudget;
 
 /// The context that a program passes to each of its operations: how long it may try, the program's
-/// codec, the store that it is connected to, the secrets of tokens and the lanes that it read, and the
-/// budget of its retries.
+/// codec, the store that it is connected to, the secrets of tokens and the lanes that it has read,
+/// and the budget of its retries.
 #[derive(Clone, Debug)]
 pub struct OperationContext {
     allowed: DurationMs,
@@ -166,5 +169,53 @@ impl fmt::Debug for KeyringCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Secrets that other operations read are not part of the one that shares the cache.
         f.write_str("KeyringCache(..)")
+    }
+}
+
+/// The lanes of namespaces that a program has read. Clones share them.
+#[derive(Clone, Default)]
+pub struct LanesCache(Arc<Mutex<BTreeMap<Namespace, CachedLanes>>>);
+
+struct CachedLanes {
+    lanes: Arc<Lanes>,
+    /// When they were requested last, by the host's clock; `None` after a wake-up.
+    asked_at: Option<TimestampMs>,
+}
+
+impl LanesCache {
+    /// Returns the lanes of a namespace if they were requested less than [`LANES_FOR`] ago.
+    pub(super) fn fresh(&self, namespace: &Namespace, local: TimestampMs) -> Option<Arc<Lanes>> {
+        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let CachedLanes { lanes, asked_at } = cached.get(namespace)?;
+        let is_fresh = asked_at.is_some_and(|at| local >= at && local.since(at) < LANES_FOR);
+        (is_fresh || planted!(LanesReadOnce)).then(|| lanes.clone())
+    }
+
+    /// Returns the lanes of a namespace, however old.
+    pub(super) fn latest(&self, namespace: &Namespace) -> Option<Arc<Lanes>> {
+        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.get(namespace).map(|cached| cached.lanes.clone())
+    }
+
+    /// Notes lanes that were requested at this time of the host's clock.
+    pub(super) fn put(&self, lanes: Arc<Lanes>, asked_at: TimestampMs) {
+        let namespace = lanes.namespace().clone();
+        let cached = CachedLanes { lanes, asked_at: Some(asked_at) };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(namespace, cached);
+    }
+
+    /// Notes that lanes of a namespace have changed: they are read again before they are used.
+    pub fn changed(&self, namespace: &Namespace) {
+        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cached) = cached.get_mut(namespace) {
+            cached.asked_at = None;
+        }
+    }
+}
+
+impl fmt::Debug for LanesCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What other operations read is not part of the one that shares the cache.
+        f.write_str("LanesCache(..)")
     }
 }

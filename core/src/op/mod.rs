@@ -19,7 +19,7 @@ mod work;
 
 pub use command::{Batch, CarryCommand, Committed, Known};
 pub use config::{ActivateFormat, EnsureMeta, FoundMeta, ListSecrets, ReadMeta, RotateSecret};
-pub use context::{KeyringCache, KnownStore, OperationContext};
+pub use context::{KeyringCache, KnownStore, LanesCache, OperationContext};
 pub use loaded::{Loaded, load};
 pub use operation::{Event, Operation, Step};
 pub use patience::{HOLD, Patience};
@@ -30,8 +30,8 @@ pub use read::{
     ReadSignals, ReceivedSignal, StoredFrame, Suspect,
 };
 pub use resource::{
-    ChangeResource, LanesCache, ListResources, LoadedResource, ReadLanes, ReadResources,
-    RemoveExpired, ResourceChanged, ResourcePage,
+    ChangeResource, ListResources, LoadedResource, ReadLanes, ReadResources, RemoveExpired,
+    ResourceChanged, ResourcePage,
 };
 pub use retry_budget::{RetryBudget, RetryLimits};
 pub use work::{

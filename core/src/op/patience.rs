@@ -6,9 +6,8 @@ use crate::store::Failure;
 use crate::store::codec::Codec;
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::context::{KeyringCache, OperationContext};
+use super::context::{KeyringCache, LanesCache, OperationContext};
 use super::operation::Step;
-use super::resource::LanesCache;
 
 /// How long a program holds the entries that it took before others are offered them: 5 s.
 pub const HOLD: DurationMs = DurationMs::from_secs(5);

@@ -218,7 +218,8 @@ pub struct Reads {
 }
 
 impl Reads {
-    /// Nothing was read but the lanes, all of which are active. An operator's call may say by its request id which life was seen first.
+    /// Nothing was read but the lanes, all of which are active. An operator's call may say by its
+    /// request id which life was seen first.
     pub fn nothing(command: &AnyCommand) -> Self {
         let call = match command {
             AnyCommand::Cancel(Cancel { by: CancelledBy::Operator(call), .. }) => Some(call),

@@ -103,7 +103,7 @@ impl Bulk {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct BulkPage {
-    /// What became of each execution, in the order of creation.
+    /// The result for each execution, in the order of creation.
     pub results: Vec<BulkResult>,
     /// Records that could not be read. They are not touched.
     pub unreadable: usize,
@@ -119,11 +119,11 @@ pub struct BulkPage {
 pub struct BulkResult {
     /// The execution as it was listed, before the command.
     pub execution: ExecutionSnapshot,
-    /// What became of it.
+    /// The result.
     pub outcome: BulkOutcome,
 }
 
-/// What became of an execution of a bulk.
+/// The result for one execution of a bulk.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BulkOutcome {
@@ -233,7 +233,7 @@ impl Client {
     }
 }
 
-/// Whether a call came too late: the execution is gone, or in another state.
+/// Whether a call arrived too late: the execution is gone, or in another state.
 fn is_late(error: &SdkError) -> bool {
     fn of(error: &EngineError) -> bool {
         match error {

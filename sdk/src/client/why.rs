@@ -93,7 +93,6 @@ impl Client {
             index: IndexName::Eligible { namespace, lane, kind: execution.kind.clone() },
             order: ScanOrder::Ascending,
             after: None,
-            order: ScanOrder::Ascending,
             limit: Turn::COUNTED,
             bytes: ff_core::store::bounds::MAX_PAGE_BYTES,
         };

@@ -81,7 +81,7 @@ fn note(
     positions: &mut IndexPositions,
 ) -> Result<(), Broken> {
     if let IndexName::Signals { .. } | IndexName::Resources { .. } | IndexName::Expiry(_) = index {
-        // Its members are no executions: other checks read them.
+        // Its members are not executions: other checks read them.
         return Ok(());
     }
     let record = model.records.get(&id);

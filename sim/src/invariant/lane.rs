@@ -17,7 +17,7 @@ use crate::report::{Broken, ensure};
 
 const TAG: &str = "INV-LANE-1";
 
-/// What a commit may do to lanes.
+/// The use of a lane by a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Does {
     /// It starts work.

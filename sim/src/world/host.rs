@@ -1,11 +1,14 @@
 //! The processes of a run, their clocks, and their starts.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use ff_core::agent::WorkerProfile;
 use ff_core::capability::Capabilities;
 use ff_core::id::{WorkerId, WorkerInstanceId};
 use ff_core::kinds::Kinds;
+use ff_core::lane::Lanes;
+use ff_core::time::TimestampMs;
 
 use crate::determinism::clock::Clock;
 use crate::determinism::random::{between, happens, stream};
@@ -20,8 +23,6 @@ use crate::process::submissions::{TOKENS, kind, lane, namespace};
 use crate::process::task::Output;
 use crate::process::timekeeper::TimekeeperProcess;
 use crate::process::worker::WorkerProcess;
-
-use super::lanes::KnownLanes;
 
 /// A process and its clocks.
 #[derive(Debug)]
@@ -50,12 +51,21 @@ pub struct Host {
     pub requests_lost_until: u64,
     /// Until when messages to it are lost.
     pub replies_lost_until: u64,
-    /// What it has read of lanes.
+    /// The lanes that it has read.
     pub lanes: KnownLanes,
     /// The retries that it has left, if its calls share a budget.
     pub retries: Option<RetriesLeft>,
     /// When the latest of the ordered requests arrives, and the latest of the ordered replies.
     pub in_order: (u64, u64),
+}
+
+/// The lanes that a process has read.
+#[derive(Clone, Debug, Default)]
+pub struct KnownLanes {
+    /// The lanes in the latest reply.
+    pub lanes: Option<Rc<Lanes>>,
+    /// When it asked for them last, or was not answered, by its own clock.
+    pub asked_at: Option<TimestampMs>,
 }
 
 /// The program of a process.

@@ -1,4 +1,4 @@
-//! What processes know of the states of lanes, and what they do by it.
+//! Checks that processes act by the states of lanes that they have read.
 
 use std::rc::Rc;
 
@@ -7,7 +7,6 @@ use ff_core::execution::AnyCommand;
 use ff_core::lane::{LaneChange, LaneState, Lanes};
 use ff_core::op::{ResourceChanged, Step};
 use ff_core::store::{Reply, ReplyBody, Request};
-use ff_core::time::TimestampMs;
 
 use crate::invariant::lane::{self, Does};
 use crate::model::identity::is_certain;
@@ -19,15 +18,6 @@ use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
 
 use super::{Running, World};
-
-/// What a process has read of lanes.
-#[derive(Clone, Debug, Default)]
-pub struct KnownLanes {
-    /// The lanes in the latest reply.
-    lanes: Option<Rc<Lanes>>,
-    /// When it asked for them last, or was not answered, by its own clock.
-    asked_at: Option<TimestampMs>,
-}
 
 impl World {
     /// Checks what an operation is about to send against what it knows of lanes. \[INV-LANE-1\]

@@ -9,7 +9,7 @@ use crate::fixture::{Fixture, lane};
 use crate::kit::{claim, is_idle, kind, secs, state, submit, work};
 
 /// A paused lane accepts submissions and starts nothing, from a second after the change on; a task
-/// that runs goes on. When it is resumed, its work starts.
+/// that runs goes on. When it is resumed, its work starts. \[INV-LANE-1\]
 pub async fn a_paused_lane_starts_nothing_and_keeps_what_it_has(fixture: &Fixture) {
     let (client, worker) = (fixture.client().await, fixture.worker("w").await);
     let first = submit(&client, work()).await;

@@ -27,8 +27,8 @@ const CORE: Layers = Layers {
 const OP: Layers = Layers {
     folder: "core",
     parent: "crate::op",
-    order: "operation, retry_budget, context, loaded < doubt, patience, query < config < command \
-            < work, read",
+    order: "operation, retry_budget, context, loaded < doubt, patience, query < config, resource \
+            < command < work, read",
     is_open: true,
 };
 

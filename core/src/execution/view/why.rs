@@ -53,7 +53,7 @@ pub enum Reason {
         why: SuspensionReason,
         /// Since when.
         since: TimestampMs,
-        /// What resumes it.
+        /// The kind of event that resumes it.
         waits_for: WaitsFor,
         /// The waitpoints at which signals are still missing.
         waitpoints: Vec<WaitpointKey>,
@@ -132,7 +132,7 @@ pub enum Reason {
     },
 }
 
-/// What resumes a suspended execution.
+/// The kind of event that resumes a suspended execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitsFor {

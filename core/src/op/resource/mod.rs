@@ -11,7 +11,7 @@ mod tests;
 
 pub use change::{ChangeResource, ResourceChanged};
 pub use expire::RemoveExpired;
-pub use lanes::{LanesCache, ReadLanes};
+pub use lanes::ReadLanes;
 pub use list::{ListResources, ResourcePage};
 pub use read::ReadResources;
 pub use stored::LoadedResource;
