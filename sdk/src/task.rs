@@ -347,8 +347,8 @@ impl ClaimedTask {
 
     /// Charges a budget of the worker's namespace, as
     /// [`Client::report_usage`](crate::Client::report_usage). It does not depend on the lease: what
-    /// was used is charged, even if another worker owns the execution now. A dedup key made of the execution id
-    /// and a step charges once, however many attempts there are.
+    /// was used is charged, even if another worker owns the execution now. A dedup key made of the
+    /// execution id and a step charges once, however many attempts there are.
     ///
     /// # Errors
     ///

@@ -73,7 +73,7 @@ pub async fn charges_of_many_callers_add_up(fixture: &Fixture) {
     assert_eq!(used(&client).await, 20 * 3 + 40 * 2);
 }
 
-/// A reset starts anew, periods begin by the clock, and the list shows what is left.
+/// A reset starts anew, periods begin by the clock, and the list shows the usage.
 pub async fn a_budget_resets_on_request_and_by_the_clock(fixture: &Fixture) {
     let client = fixture.client().await;
     let hourly = limit(100).resets_every(Duration::from_secs(3_600));
@@ -95,7 +95,7 @@ pub async fn a_budget_resets_on_request_and_by_the_clock(fixture: &Fixture) {
     assert_eq!(charge(1).await.unwrap(), breach(100));
 }
 
-/// What does not exist is a typed error; a budget that was created anew has no usage and no keys.
+/// A missing budget or dimension is a typed error; a budget that was created anew has no usage and no keys.
 pub async fn unknown_budgets_and_dimensions_are_typed_errors(fixture: &Fixture) {
     let client = fixture.client().await;
     let charge = async |name: &str, key| client.report_usage(&llm(), &[(name, 1)], key).await;
