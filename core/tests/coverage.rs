@@ -11,7 +11,8 @@ use crate::one_record::exploration::{
 use ff_core::error::{RejectionKind, TABLE};
 use ff_core::execution::{BlockKind, DueKind, EventKind, Situation};
 
-/// Rejections that come from parsing a command or from its operation, before any rule.
+/// Rejections that come from parsing a command or from its operation, before any rule, and those of
+/// records beside executions.
 const NOT_FROM_RULES: &[RejectionKind] = &[
     RejectionKind::PartitionOutOfRange,
     RejectionKind::InvalidCapabilities,
@@ -25,6 +26,9 @@ const NOT_FROM_RULES: &[RejectionKind] = &[
     RejectionKind::InvalidGraceMs,
     RejectionKind::FormatUnknown,
     RejectionKind::FormatSuperseded,
+    RejectionKind::BudgetNotFound,
+    RejectionKind::BudgetExists,
+    RejectionKind::UnknownDimension,
 ];
 
 /// Rejections of rules that need more than the walk does: ten thousand signals, in
