@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ff_sdk::command::RequestId;
+use ff_sdk::RequestId;
 use ff_sdk::{Budget, BudgetChanged, BudgetReset, BudgetSettings};
 use serde_json::{Value, json};
 

@@ -131,8 +131,8 @@ pub use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 pub use ff_core::id::{
     AttemptId, AttemptIndex, BudgetId, CorrelationId, Dimension, ExecutionId, ExecutionIdError,
     ExecutionKind, FailureCategory, FlowId, FrameType, GrantId, LaneId, LeaseEpoch, LeaseId,
-    Namespace, SignalCategory, SignalId, SignalName, SignalSource, SignalSourceType, SuspensionId,
-    TextIdError, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
+    Namespace, RequestId, SignalCategory, SignalId, SignalName, SignalSource, SignalSourceType,
+    SuspensionId, TextIdError, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
 };
 pub use ff_core::kinds::Kinds;
 pub use ff_core::lane::{LaneChange, LaneSetting, LaneState, UnknownLaneState};
@@ -170,7 +170,7 @@ pub mod command {
         TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress, WireClaim, WireCreate,
         WireGrantRequest,
     };
-    pub use ff_core::id::{Nonce, RequestId};
+    pub use ff_core::id::Nonce;
 }
 
 /// The types for programs that write a backend, or send the operations of `ff-core` to one.

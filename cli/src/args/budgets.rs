@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use ff_sdk::BudgetId;
-use ff_sdk::command::RequestId;
+use ff_sdk::RequestId;
 
 use super::StoreArgs;
 

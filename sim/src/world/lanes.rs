@@ -86,11 +86,13 @@ impl World {
 
     /// Notes that an operation that asked for lanes got no answer: it goes on with older ones.
     pub(super) fn lanes_unanswered(&mut self, number: u64) {
-        let Some(running) = self.running.get(&number).filter(|task| task.asks_for_lanes) else {
+        let Some(running) = self.running.get_mut(&number).filter(|task| task.asks_for_lanes) else {
             return;
         };
         let host = &mut self.hosts[running.process];
         host.lanes.asked_at = Some(host.clock.read(self.now).local);
+        host.lanes.lanes.get_or_insert_with(|| Rc::new(Lanes::new(namespace())));
+        running.lanes.clone_from(&host.lanes.lanes);
     }
 
     /// A submission is refused because of its lane only if the lanes that it knows say so.

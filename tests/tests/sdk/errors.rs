@@ -12,20 +12,20 @@ use ff_sdk::core::store::IndexName;
 use ff_sdk::core::store::codec::FORMAT;
 use ff_sdk::core::time::{DurationMs, TimestampMs};
 use ff_sdk::{
-    Client, ClientConfig, Condition, FlowFabricWorker, SdkError, Signal, WaitpointToken,
-    WorkerConfig,
+    BudgetId, BudgetSettings, Client, ClientConfig, Condition, FlowFabricWorker, LaneState,
+    SdkError, Signal, WaitpointToken, WorkerConfig,
 };
 use ff_tests::Fixture;
 use ff_tests::faulty_backend::any;
-use ff_tests::fixture::{NAMESPACE, PARTITIONS};
+use ff_tests::fixture::{NAMESPACE, PARTITIONS, lane};
 use ff_tests::kit::{
     append_frame, claim, claim_of, complete, fence_of, grant, grant_request, kind_of, ms, renew,
     secs, send, submit, suspend_command, work,
 };
 
-/// A rule asks its operation for facts with this rejection; the operation reads them and decides
-/// again, so that no caller sees it.
-const BETWEEN_RULE_AND_OPERATION: RejectionKind = RejectionKind::Unread;
+/// Rejections that no caller gets as an error. With `Unread` a rule asks its operation for facts,
+/// which reads them and decides again. `OtherState` is an execution that a bulk operation skips.
+const NEVER_RETURNED: [RejectionKind; 2] = [RejectionKind::Unread, RejectionKind::OtherState];
 
 /// The kinds that were reached.
 #[derive(Default)]
@@ -56,12 +56,13 @@ async fn every_kind_of_rejection_is_reached() {
     by_waiting(&fixture, &client, &mut reached).await;
     by_output(&fixture, &client, &mut reached).await;
     by_secrets(&fixture, &mut reached).await;
+    by_lanes_and_budgets(&fixture, &client, &mut reached).await;
     reached.by(superseded(&fixture, &client).await);
     reached.by(fixture.admin().await.activate_format(FORMAT + 1).await);
     reached.by(fixture.admin().await.activate_format(0).await);
     let missing: Vec<_> = TABLE
         .iter()
-        .filter(|row| !reached.0.contains(&row.kind) && row.kind != BETWEEN_RULE_AND_OPERATION)
+        .filter(|row| !reached.0.contains(&row.kind) && !NEVER_RETURNED.contains(&row.kind))
         .map(|row| row.name)
         .collect();
     assert!(missing.is_empty(), "no public call reaches {missing:?}");
@@ -82,6 +83,22 @@ async fn by_arguments(fixture: &Fixture, client: &Client, reached: &mut Reached)
     let id = submit(client, work().idempotency_key("k")).await;
     reached.by(client.submit(work().idempotency_key("k").priority(1)).await);
     client.cancel(&id, "over").await.unwrap();
+}
+
+async fn by_lanes_and_budgets(fixture: &Fixture, client: &Client, reached: &mut Reached) {
+    for state in [LaneState::Draining, LaneState::Disabled, LaneState::Active] {
+        client.set_lane(&lane(), state, "a test").await.unwrap();
+        fixture.advance(secs(1)).await;
+        if state != LaneState::Active {
+            reached.by(client.submit(work()).await);
+        }
+    }
+    let (budget, settings) = (BudgetId::new("llm"), BudgetSettings::new());
+    reached.by(client.report_usage(&budget, &[("tokens", 1)], None).await);
+    let settings = settings.limit("tokens", 0, 100).unwrap();
+    client.create_budget(&budget, settings.clone()).await.unwrap();
+    reached.by(client.create_budget(&budget, settings).await);
+    reached.by(client.report_usage(&budget, &[("cents", 1)], None).await);
 }
 
 async fn by_grants(fixture: &Fixture, client: &Client, reached: &mut Reached) {

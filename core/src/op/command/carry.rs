@@ -561,7 +561,8 @@ impl<C: Decide> Operation for CarryCommand<C> {
     }
 
     fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
-        let left = self.patience.left(now);
+        let reads = self.facts.as_ref().and_then(|facts| facts.reply_within(now));
+        let left = self.patience.left(now).min(reads.unwrap_or(DurationMs::MAX));
         // A command that is applied may read the values for its answer after its deadline.
         (left > DurationMs::ZERO || !self.recognised).then_some(left)
     }

@@ -19,7 +19,7 @@ use crate::store::bounds::{MAX_PAGE, MAX_PAGE_BYTES};
 use crate::store::{
     Failure, IndexName, Reply, ReplyBody, Request, Scan, ScanOrder, ScanPosition, Scanned, Stored,
 };
-use crate::time::{HostTime, TimestampMs};
+use crate::time::{DurationMs, HostTime, TimestampMs};
 use crate::token::{KEYRING_FOR, Keyring, Kid, KnownKeyring};
 
 /// The secrets of tokens, the buffered signals and the lanes, as one operation has read them.
@@ -47,7 +47,7 @@ pub(super) struct ReadFacts {
     doubtful: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
     Secrets,
     /// Writes the first secret of the store, and reads it then.
@@ -99,6 +99,12 @@ impl ReadFacts {
     /// The lanes, if they were read.
     pub(super) fn lanes(&self) -> Option<&Lanes> {
         self.lanes.as_deref()
+    }
+
+    /// The limit of a read that is under way, if it has one of its own.
+    pub(super) fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        let read = self.read_lanes.as_ref().filter(|_| self.reading == Some(Reading::Lanes));
+        read.and_then(|read| read.reply_within(now))
     }
 
     /// Whether a read is under way.

@@ -15,9 +15,8 @@ use super::stored::LoadedResource;
 /// Reads the lanes of a namespace, unless the program has read them within
 /// [`LANES_FOR`](crate::lane::LANES_FOR).
 ///
-/// If they cannot be read, the lanes that the program has read last are returned: so a node that is
-/// down does not stop work that has nothing to do with it. A program that has never read them tries
-/// until its deadline.
+/// If they cannot be read within 250 ms, the lanes that the program has read last are returned, or
+/// all as active if it has read none: so a node that is down does not stop work on others.
 #[derive(Clone, Debug)]
 pub struct ReadLanes {
     namespace: Namespace,
@@ -26,7 +25,7 @@ pub struct ReadLanes {
     asked_at: TimestampMs,
 }
 
-/// How long the read waits for its reply if older lanes are known: 250 ms.
+/// How long the read waits for its reply: 250 ms.
 const WITHIN: DurationMs = DurationMs::new(250);
 
 impl ReadLanes {
@@ -51,11 +50,7 @@ impl Operation for ReadLanes {
     type Output = Result<Arc<Lanes>, EngineError>;
 
     fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
-        let left = self.read.reply_within(now);
-        match self.patience.lanes().latest(&self.namespace) {
-            Some(_) => left.map(|left| left.min(WITHIN)),
-            None => left,
-        }
+        self.read.reply_within(now).map(|left| left.min(WITHIN))
     }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
@@ -68,10 +63,11 @@ impl Operation for ReadLanes {
                 self.asked_at = now.local;
             }
             Event::Failure(_) => {
-                if let Some(lanes) = self.patience.lanes().latest(&self.namespace) {
-                    self.patience.lanes().put(lanes.clone(), now.local);
-                    return Step::Done(Ok(lanes));
-                }
+                let latest = self.patience.lanes().latest(&self.namespace);
+                let active = || Arc::new(Lanes::new(self.namespace.clone()));
+                let lanes = latest.unwrap_or_else(active);
+                self.patience.lanes().put(lanes.clone(), now.local);
+                return Step::Done(Ok(lanes));
             }
             Event::Reply(_) => {}
         }
