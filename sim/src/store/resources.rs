@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use ff_core::budget::{Budget, ChargeRecord};
 use ff_core::lane::Lanes;
 use ff_core::resource::{Kept, ResourceKind};
+use ff_core::store::codec::{FORMAT, decode};
 use ff_core::store::{Bytes, RecordKey, Unit};
 use ff_core::time::TimestampMs;
 
+use crate::determinism::hash::Fnv;
 use crate::invariant::budget::BudgetCommit;
+use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
-
-use super::Server;
-use super::server::understood;
 
 /// The records beside executions that a unit writes and removes.
 pub(super) struct ResourceWrites {
@@ -28,19 +28,18 @@ impl ResourceWrites {
         let (RecordKey::Resource(..), _) = unit.expect.first()? else { return None };
         Some(Self { put: unit.put.clone(), remove: unit.remove.clone() })
     }
-}
 
-impl Server {
-    /// Takes over a commit of records beside executions, and checks it. \[INV-BUDGET-1\]
-    pub(super) fn resource_committed(
-        &mut self,
+    /// Takes over that a unit with these writes was committed, and checks it. \[INV-BUDGET-1\]
+    pub(super) fn committed(
+        self,
+        model: &mut Model,
+        hash: &mut Fnv,
         caller: &Caller,
-        writes: ResourceWrites,
         now: TimestampMs,
     ) -> Result<(), Broken> {
         let (mut budgets, mut charges) = (BTreeMap::new(), BTreeMap::new());
-        for (key, bytes) in &writes.put {
-            self.hash.bytes(bytes);
+        for (key, bytes) in &self.put {
+            hash.bytes(bytes);
             match key {
                 RecordKey::Resource(ResourceKind::Budgets, id) => {
                     budgets.insert(*id, understood::<Kept<Budget>>(bytes)?.record);
@@ -54,25 +53,25 @@ impl Server {
                 _ => ensure!(false, "BOUNDS", "{key:?} is written with a record of another kind"),
             }
         }
-        let changes = self.model.resource_changes.entry(caller.number).or_default();
+        let changes = model.resource_changes.entry(caller.number).or_default();
         *changes += 1;
         let again = *changes > 1;
-        let watched = self.model.watched.contains(Invariant::Budget);
+        let watched = model.watched.contains(Invariant::Budget);
         if let Some(call) = &caller.budget {
             ensure!(!again || !watched, "INV-BUDGET-1", "{call:?} was committed again");
             for (id, after) in &budgets {
-                let before = self.model.budgets.records.get(id);
+                let before = model.budgets.records.get(id);
                 let commit = BudgetCommit { call, before, after, charges: &charges, now };
-                if let Some(effects) = watched.then(|| commit.check(&self.model)).transpose()? {
-                    self.model.budgets.effects.extend(effects.map(|done| (caller.number, done)));
+                if let Some(effects) = watched.then(|| commit.check(model)).transpose()? {
+                    model.budgets.effects.extend(effects.map(|done| (caller.number, done)));
                 }
             }
         }
         let request = caller.budget.as_ref().and_then(|call| call.request_id());
-        let known = &mut self.model.budgets;
+        let known = &mut model.budgets;
         known.charges.extend(charges);
         budgets.into_iter().for_each(|(id, budget)| known.note(id, budget, request));
-        for key in &writes.remove {
+        for key in &self.remove {
             if let RecordKey::Resource(_, id) = key {
                 let early = known.charges.get(id).filter(|charge| now < charge.expires_at);
                 ensure!(
@@ -86,4 +85,12 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// What was written, decoded.
+pub(super) fn understood<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Broken> {
+    decode(bytes, FORMAT).map_err(|error| {
+        let detail = format!("something was written that does not decode: {error}");
+        Broken { tag: "BOUNDS", detail }
+    })
 }

@@ -28,7 +28,7 @@ use crate::report::{Broken, StoreKind, ensure};
 
 use super::backing::{Backing, Behind};
 use super::condition::Condition;
-use super::resources::ResourceWrites;
+use super::resources::{ResourceWrites, understood};
 
 /// The store, the model of its contents, and counts.
 #[derive(Debug)]
@@ -269,7 +269,7 @@ impl Server {
             match unit {
                 UnitReply::Committed { .. } => {
                     if let Some(writes) = resource {
-                        self.resource_committed(caller, writes, now)?;
+                        writes.committed(&mut self.model, &mut self.hash, caller, now)?;
                     }
                     if let Some(plan) = plan {
                         self.committed(caller, plan, now)?;
@@ -465,13 +465,6 @@ fn side_writes(unit: &Unit) -> Result<SideWrites, Broken> {
         }
     }
     Ok(side_writes)
-}
-
-pub(super) fn understood<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Broken> {
-    decode(bytes, FORMAT).map_err(|error| {
-        let detail = format!("something was written that does not decode: {error}");
-        Broken { tag: "BOUNDS", detail }
-    })
 }
 
 fn decoded(version: Version, bytes: &Bytes) -> Result<Execution, Broken> {
