@@ -34,8 +34,14 @@ mod bugs {
     /// A bug in the code that it breaks. The simulator names and describes them.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum PlantedBug {
+        /// A hard breach is recorded although the charge is refused.
+        BreachApplied,
+        /// A report of usage whose reply was lost is decided again as if it were new.
+        ChargeAppliedTwice,
         /// A suspension that met other commits is reported as in doubt.
         ConflictDoubted,
+        /// A charge is applied although its dedup key is known.
+        DedupKeyForgotten,
         /// A secret is good for the grace of its last rotation only.
         GraceCutShort,
         /// Readers of the journal do not compare the identity of the store.

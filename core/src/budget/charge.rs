@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::error::Rejection;
 use crate::id::{BudgetId, Dimension};
+use crate::planted::planted;
 use crate::resource::{Resource, ResourceKind};
 use crate::time::{DurationMs, TimestampMs};
 
@@ -206,6 +207,9 @@ impl Budget {
             }
         }
         if let Some(breach) = hard {
+            if planted!(BreachApplied) {
+                self.dimensions = after;
+            }
             return Ok(breach);
         }
         self.dimensions = after;

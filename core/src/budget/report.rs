@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::error::Rejection;
 use crate::id::{BudgetId, Namespace};
 use crate::partition::PartitionConfig;
+use crate::planted::planted;
 use crate::purpose::Purpose;
 use crate::resource::{Change, Changed, Decided, Facts, ResourceId};
 use crate::time::{TimestampMs, Window};
@@ -17,7 +18,8 @@ use super::record::Budget;
 /// The maximum number of charges in one commit.
 pub const MAX_CHARGES: usize = 64;
 
-/// Charges a budget, in the order of the charges. Each of them is applied as a whole or not at all.
+/// Charges a budget, in the order of the charges. Each of them is applied as a whole or not at all,
+/// and once. \[INV-BUDGET-1\]
 #[derive(Clone, Debug)]
 pub struct ReportUsage {
     id: BudgetId,
@@ -97,6 +99,7 @@ impl Change for ReportUsage {
             let first = place.and_then(|place| written.get(&place)).or(stored);
             if let Some(first) = first
                 && first.holds(&budget, now)
+                && !planted!(DedupKeyForgotten)
             {
                 outcomes.push(Ok(ReportUsageResult::AlreadyApplied(first.outcome.clone())));
                 continue;

@@ -98,6 +98,7 @@ fn a_charge_above_the_soft_limit_is_applied_and_reported() {
     assert_eq!(after(&changed).dimensions[0].used, 81);
 }
 
+/// \[INV-BUDGET-1\]
 #[test]
 fn a_dedup_key_returns_the_first_outcome_also_within_one_commit() {
     let keyed = |amount| charge(&[("tokens", amount)], Some("k"));

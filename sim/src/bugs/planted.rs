@@ -92,6 +92,9 @@ bugs! {
     BlocksAllLifted: Ruling(admission::blocks_all_lifted),
         "removing one block removes all of them",
         "each reason that holds an execution back holds by itself";
+    BreachApplied: Code(Code::BreachApplied),
+        "a charge over a hard limit is refused, and applied nevertheless",
+        "a charge over a hard limit changes nothing";
     BufferedSignalsConsumed: Ruling(waiting::buffered_signals_consumed),
         "a suspension that buffered signals satisfy consumes also those that it did not count",
         "a signal that did not count is there for a later suspension";
@@ -104,6 +107,9 @@ bugs! {
     CapabilityIgnored: Ruling(admission::capability_ignored),
         "the capabilities of a worker are not compared",
         "a worker claims only executions that it has the capabilities for";
+    ChargeAppliedTwice: Code(Code::ChargeAppliedTwice),
+        "a report of usage whose reply was lost is decided again as if it were new",
+        "a charge is applied once";
     ClaimRepeatUnknown: Ruling(admission::claim_repeat_unknown),
         "a repeated claim is not recognised",
         "a lease id gives one lease";
@@ -128,6 +134,9 @@ bugs! {
     CutPageTakenAsLast: Answered(store::cut_page_taken_as_last),
         "a page that ends early because of its size is taken for the last one",
         "a page shows whether entries are left";
+    DedupKeyForgotten: Code(Code::DedupKeyForgotten),
+        "a charge is applied although its dedup key is known",
+        "a dedup key has one effect";
     DelayEndedEarly: Ruling(timer::delay_ended_early),
         "a delay ends one second early",
         "nothing starts early";

@@ -60,6 +60,9 @@ pub const RETRIES: u64 = WEIGHTS + 9;
 /// The concern of how often lanes change.
 pub const LANES: u64 = WEIGHTS + 10;
 
+/// The concern of how often budgets are charged and changed.
+pub const BUDGETS: u64 = WEIGHTS + 11;
+
 /// A source of random numbers.
 pub trait Source {
     /// A number in `0..bound`; zero if `bound` is zero.

@@ -4,6 +4,7 @@ use ff_core::execution::{AnyCommand, Complete, Decide, Execution, Fence};
 use ff_core::id::ExecutionId;
 use ff_core::time::DurationMs;
 
+use crate::model::budgets::BudgetCall;
 use crate::report::coverage::CommandKind;
 
 /// The sender of a request. Remembered for the whole run, because a request can arrive long after
@@ -22,6 +23,8 @@ pub struct Caller {
     pub carries: Option<CommandKind>,
     /// The grace of the previous secret, if it rotates secrets.
     pub rotates: Option<DurationMs>,
+    /// What it does to a budget, if it does anything.
+    pub budget: Option<BudgetCall>,
     /// Whether a client library sent one of its requests twice.
     pub resent: bool,
     /// Whether one of its requests failed, or got no reply in time.
@@ -44,6 +47,7 @@ impl Caller {
             life: None,
             carries: None,
             rotates: None,
+            budget: None,
             resent: false,
             failed: false,
             parts: Vec::new(),

@@ -1,6 +1,7 @@
 //! The simulator's own copy of every record and index entry as they should be, and of every
 //! answer that callers received.
 
+pub mod budgets;
 pub mod caller;
 pub mod change;
 pub mod identity;
@@ -24,6 +25,7 @@ use ff_core::store::Member;
 use ff_core::store::{Bytes, IndexName, IndexWrite};
 use ff_core::time::{DurationMs, TimestampMs};
 
+use crate::model::budgets::Budgets;
 use crate::model::change::Change;
 use crate::model::identity::{CommandIdentity, Remembered, identity_of, remembered_of};
 use crate::model::index_positions::{IndexPositions, positions_of};
@@ -96,6 +98,8 @@ pub struct Model {
     pub journals: BTreeMap<Partition, Journal>,
     /// How often each operation has changed a record beside executions, in the present history.
     pub resource_changes: BTreeMap<u64, u64>,
+    /// Budgets and charges as they should be.
+    pub budgets: Budgets,
     /// How often the store's clock or history jumped.
     pub jumps: u64,
     /// Leases whose end their holder cannot know since a jump, until it receives a renewal.

@@ -9,8 +9,8 @@ use ff_core::time::DurationMs;
 
 use super::{FaultKind, FaultWeights, Overrides, Plan, Trigger};
 use crate::determinism::random::{
-    Draws, LANES, REACTIONS, REPLY_BYTES, RETRIES, STREAM_CAPS, STUBBORN, WAIT_RATES, WEIGHTS,
-    between, happens, one_of, stream,
+    BUDGETS, Draws, LANES, REACTIONS, REPLY_BYTES, RETRIES, STREAM_CAPS, STUBBORN, WAIT_RATES,
+    WEIGHTS, between, happens, one_of, stream,
 };
 
 /// How long a stubborn client tries: an execution may end and be removed in that time.
@@ -83,6 +83,8 @@ pub struct WaitRates {
     pub rotates: u64,
     /// In a thousand rounds of the operator, how many set the state of a lane.
     pub lanes: u64,
+    /// In a thousand rounds of the operator, how many charge or change budgets.
+    pub budgets: u64,
 }
 
 impl WaitRates {
@@ -95,13 +97,14 @@ impl WaitRates {
             wrong: one_of(draws, &[0, 100, 300]),
             rotates: one_of(draws, &[0, 40, 120, 300]),
             lanes: one_of(&mut Draws::new(seed, LANES, 0), &[0, 0, 100, 300]),
+            budgets: one_of(&mut Draws::new(seed, BUDGETS, 0), &[0, 0, 100, 300]),
         }
     }
 
     /// The same, except that `waits` of a thousand jobs open waitpoints, suspend, or write output.
     const fn scaled(self, waits: Option<u64>) -> Self {
         match waits {
-            Some(0) => Self { suspends: 0, frames: 0, rotates: 0, lanes: 0, ..self },
+            Some(0) => Self { suspends: 0, frames: 0, rotates: 0, lanes: 0, budgets: 0, ..self },
             Some(waits) => Self { suspends: waits, frames: waits, ..self },
             None => self,
         }

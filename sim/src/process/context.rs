@@ -9,6 +9,7 @@ use ff_core::op::{CarryCommand, Known, Loaded, Operation, Patience};
 use ff_core::store::{Member, Wake};
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
+use crate::model::budgets::BudgetCall;
 use crate::model::identity::life_of;
 use crate::plan::{ActionId, ActionKind, Plan};
 use crate::process::task::{Origin, Output, Task, driven};
@@ -63,6 +64,8 @@ pub enum About {
     Each(CommandKind),
     /// It rotates secrets, with this grace for the previous secret.
     Rotation(DurationMs),
+    /// It charges or changes a budget.
+    Budget(BudgetCall),
     /// It carries no command, and shows the existing executions.
     Present,
     /// It carries no command.

@@ -1,5 +1,6 @@
 //! The processes of the world: loops around the agents of core, as in the SDK.
 
+pub mod budgets;
 pub mod client;
 pub mod context;
 pub mod gather;

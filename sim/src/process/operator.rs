@@ -23,6 +23,7 @@ use crate::plan::ActionKind;
 use crate::plan::settings::Settings;
 use crate::process::task::{Origin, Output};
 
+use super::budgets;
 use super::context::{About, Context, Notice};
 use super::operator_calls::{ANY, Call, calls_after};
 use super::sent_commands::SentCommands;
@@ -123,6 +124,13 @@ impl OperatorProcess {
                 LaneState::Disabled,
             ];
             self.set_lane(lane(draws.below(2)), one_of(&mut draws, &states), &mut draws, cx);
+            return;
+        }
+        let mut draws = stream(self.seed, "budgets", self.rounds);
+        if happens(&mut draws, self.settings.wait_rates.budgets) {
+            for _ in 0..between(&mut draws, 1, 4) {
+                budgets::begin(partitions, self.patience(&mut draws), &mut draws, cx);
+            }
             return;
         }
         match if self.rounds == 1 { 9 } else { entropy.below(10) } {

@@ -1,7 +1,8 @@
 //! Any operation behind one small trait, so that one driver runs them all.
 
 use ff_core::agent::{AdmitTo, ClaimedWork};
-use ff_core::error::EngineError;
+use ff_core::budget::{Budget, BudgetChanged, ReportUsageResult};
+use ff_core::error::{EngineError, Rejection};
 use ff_core::execution::{AnyOutcome, Renewed, Resumption};
 use ff_core::id::{AttemptIndex, ExecutionId, LeaseId};
 use ff_core::lane::{LaneChange, Lanes};
@@ -13,6 +14,9 @@ use ff_core::partition::Partition;
 use ff_core::store::{Cursor, Fetched, Streamed};
 use ff_core::time::{HostTime, TimestampMs};
 use ff_core::token::{Rotation as Rotated, SecretInfo};
+
+/// The outcome of each charge of a report.
+pub type ChargeOutcomes = Vec<Result<ReportUsageResult, Rejection>>;
 
 /// The output of an operation of any kind.
 #[derive(Debug)]
@@ -69,6 +73,12 @@ pub enum Output {
     },
     /// The state of a lane was set.
     LaneSet(Result<ResourceChanged<Lanes, LaneChange>, EngineError>),
+    /// A budget was created, changed or reset.
+    BudgetSet(Result<ResourceChanged<Budget, BudgetChanged>, EngineError>),
+    /// A budget was charged.
+    Charged(Result<ResourceChanged<Budget, ChargeOutcomes>, EngineError>),
+    /// Records of charges were removed whose time is over.
+    Swept(Result<usize, EngineError>),
     /// Secrets were rotated.
     Rotated(Result<Rotated, EngineError>),
     /// Secrets were listed.
@@ -89,6 +99,9 @@ impl Output {
             | Self::Signals { result: Err(error), .. }
             | Self::Frames { result: Err(error), .. }
             | Self::LaneSet(Err(error))
+            | Self::BudgetSet(Err(error))
+            | Self::Charged(Err(error))
+            | Self::Swept(Err(error))
             | Self::Rotated(Err(error))
             | Self::Secrets(Err(error)) => Some(error),
             _ => None,

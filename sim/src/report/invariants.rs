@@ -68,6 +68,9 @@ invariants! {
     /// Nothing starts in a lane that starts nothing, and nothing is submitted to one that accepts
     /// nothing, from a second after the change on.
     Lane => "INV-LANE-1";
+    /// The usage of a budget is the sum of the charges that were applied, each once and as a whole,
+    /// and no charge takes it above a hard limit.
+    Budget => "INV-BUDGET-1";
     /// A worker claims an execution only if `why` finds no reason to wait.
     Why => "INV-WHY-1";
     /// Retries, reclaims and lives are counted once each, and never beyond their limits.

@@ -5,6 +5,7 @@ mod condition;
 mod failover;
 #[cfg(feature = "lua")]
 mod lua;
+mod resources;
 mod server;
 #[cfg(feature = "planted-bugs")]
 pub mod spoil;

@@ -28,6 +28,7 @@ use crate::report::{Broken, StoreKind, ensure};
 
 use super::backing::{Backing, Behind};
 use super::condition::Condition;
+use super::resources::{ResourceWrites, understood};
 
 /// The store, the model of its contents, and counts.
 #[derive(Debug)]
@@ -256,6 +257,7 @@ impl Server {
         }
         let plans = commit.units.iter().map(|unit| plan(partition, unit));
         let plans = plans.collect::<Result<Vec<_>, _>>()?;
+        let resources: Vec<_> = commit.units.iter().map(ResourceWrites::of).collect();
         let reply = self.store.handle(Request::Commit(commit), now)?;
         let ReplyBody::Commit(units) = &reply.body else {
             let watched = self.model.watched.contains(Invariant::Bounds);
@@ -263,9 +265,12 @@ impl Server {
             return Ok(reply);
         };
         let touched: Vec<ExecutionId> = plans.iter().flatten().map(|plan| plan.id).collect();
-        for (plan, unit) in plans.into_iter().zip(units) {
+        for ((plan, resource), unit) in plans.into_iter().zip(resources).zip(units) {
             match unit {
                 UnitReply::Committed { .. } => {
+                    if let Some(writes) = resource {
+                        writes.committed(&mut self.model, &mut self.hash, caller, now)?;
+                    }
                     if let Some(plan) = plan {
                         self.committed(caller, plan, now)?;
                     }
@@ -460,13 +465,6 @@ fn side_writes(unit: &Unit) -> Result<SideWrites, Broken> {
         }
     }
     Ok(side_writes)
-}
-
-fn understood<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Broken> {
-    decode(bytes, FORMAT).map_err(|error| {
-        let detail = format!("something was written that does not decode: {error}");
-        Broken { tag: "BOUNDS", detail }
-    })
 }
 
 fn decoded(version: Version, bytes: &Bytes) -> Result<Execution, Broken> {

@@ -2,6 +2,7 @@
 
 mod answers;
 mod arrivals;
+mod budgets;
 mod calls;
 mod grants;
 mod host;
@@ -500,6 +501,7 @@ fn caller(number: u64, process: usize, about: About) -> Caller {
             let part = |command| Caller::of(number, process, command);
             Caller { parts: commands.into_iter().map(part).collect(), ..caller }
         }
+        About::Budget(call) => Caller { budget: Some(call), ..caller },
         About::Rotation(grace) => Caller { rotates: Some(grace), ..caller },
         About::Present | About::Nothing => caller,
     }

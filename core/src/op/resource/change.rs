@@ -7,7 +7,9 @@ use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::partition::Partition;
 use crate::planted::planted;
-use crate::resource::{Change, Facts, Kept, NextResource, Resource, ResourceId, WRITERS};
+use crate::resource::{
+    Change, Facts, Kept, NextResource, Resource, ResourceId, ResourceKind, WRITERS,
+};
 use crate::store::{
     Commit, Failure, Read, RecordKey, Reply, ReplyBody, Request, Stored, Unit, UnitReply, Version,
 };
@@ -245,7 +247,11 @@ impl<C: Change> ChangeResource<C> {
 
     /// Returns the commit of this operation that the record shows as applied.
     fn applied(&self, record: Option<&LoadedResource<C::Record>>) -> Option<Sent<C>> {
-        if planted!(LaneChangeRepeated) {
+        let forgets = match C::Record::KIND {
+            ResourceKind::Lanes => planted!(LaneChangeRepeated),
+            _ => planted!(ChargeAppliedTwice),
+        };
+        if forgets {
             return None;
         }
         let nonce = record?.kept.latest_of(self.writer)?;

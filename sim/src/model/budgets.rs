@@ -1,0 +1,128 @@
+//! The simulator's copy of budgets and of the records of their charges, and the operations on them.
+
+use std::collections::BTreeMap;
+
+use ff_core::budget::{
+    Budget, Charge, ChargeRecord, CreateBudget, DimensionLimits, ReportUsage, ReportUsageResult,
+    ResetBudget, UpdateLimits,
+};
+use ff_core::error::Rejection;
+use ff_core::id::{BudgetId, Namespace, RequestId};
+use ff_core::partition::PartitionConfig;
+use ff_core::resource::Change;
+use ff_core::store::Member;
+
+/// How many requests of operators a budget remembers.
+const REQUESTS: usize = 8;
+
+/// An operation on a budget, as the checks know it.
+#[derive(Clone, Debug)]
+pub enum BudgetCall {
+    /// Creates it with these limits.
+    Create(RequestId, Vec<DimensionLimits>),
+    /// Sets these limits.
+    Update(RequestId, Vec<DimensionLimits>),
+    /// Resets its usage.
+    Reset(RequestId),
+    /// Charges it, with the ids of the records of the dedup keys.
+    Report(Vec<(Charge, Option<Member>)>),
+}
+
+impl From<&CreateBudget> for BudgetCall {
+    fn from(create: &CreateBudget) -> Self {
+        Self::Create(create.request_id.clone(), create.limits.clone())
+    }
+}
+
+impl From<&UpdateLimits> for BudgetCall {
+    fn from(update: &UpdateLimits) -> Self {
+        Self::Update(update.request_id.clone(), update.limits.clone())
+    }
+}
+
+impl From<&ResetBudget> for BudgetCall {
+    fn from(reset: &ResetBudget) -> Self {
+        Self::Reset(reset.request_id.clone())
+    }
+}
+
+impl BudgetCall {
+    /// The call that reports these charges.
+    pub fn report(
+        namespace: &Namespace,
+        id: &BudgetId,
+        charges: &[Charge],
+        partitions: &PartitionConfig,
+    ) -> Self {
+        let key_of = |charge: &Charge| {
+            let alone = ReportUsage::new(namespace, id.clone(), vec![charge.clone()], partitions);
+            alone.beside().first().copied()
+        };
+        Self::Report(charges.iter().map(|charge| (charge.clone(), key_of(charge))).collect())
+    }
+
+    /// The id of the request, if an operator's request is meant to be recognised.
+    pub const fn request_id(&self) -> Option<&RequestId> {
+        match self {
+            Self::Create(id, _) | Self::Update(id, _) | Self::Reset(id) => Some(id),
+            Self::Report(_) => None,
+        }
+    }
+}
+
+/// What became of a charge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChargeEffect {
+    /// It was applied.
+    Applied,
+    /// Nothing of it was applied, because of a hard limit.
+    Refused,
+    /// Its dedup key was known.
+    Repeated,
+    /// The budget lacks one of its dimensions.
+    Unknown,
+}
+
+impl From<&Result<ReportUsageResult, Rejection>> for ChargeEffect {
+    fn from(outcome: &Result<ReportUsageResult, Rejection>) -> Self {
+        match outcome {
+            Ok(ReportUsageResult::AlreadyApplied(_)) => Self::Repeated,
+            Ok(ReportUsageResult::HardBreach { .. }) => Self::Refused,
+            Ok(_) => Self::Applied,
+            Err(_) => Self::Unknown,
+        }
+    }
+}
+
+/// A budget as it was committed last.
+#[derive(Clone, Debug)]
+pub struct KnownBudget {
+    /// The record.
+    pub budget: Budget,
+    /// The latest requests of operators, the latest last.
+    pub requests: Vec<RequestId>,
+}
+
+/// The budgets and charges as they should be.
+#[derive(Clone, Debug, Default)]
+pub struct Budgets {
+    /// The budgets.
+    pub records: BTreeMap<Member, KnownBudget>,
+    /// The records of charges that have dedup keys.
+    pub charges: BTreeMap<Member, ChargeRecord>,
+    /// What became of the charges of each operation that committed some.
+    pub effects: BTreeMap<u64, Vec<ChargeEffect>>,
+}
+
+impl Budgets {
+    /// Takes over a commit of a budget.
+    pub fn note(&mut self, id: Member, budget: Budget, request: Option<&RequestId>) {
+        let known = self.records.get(&id).filter(|known| known.budget.uid == budget.uid);
+        let mut requests = known.map(|known| known.requests.clone()).unwrap_or_default();
+        if requests.len() == REQUESTS && request.is_some() {
+            requests.remove(0);
+        }
+        requests.extend(request.cloned());
+        self.records.insert(id, KnownBudget { budget, requests });
+    }
+}
