@@ -41,9 +41,9 @@ pub(crate) struct Connection {
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// The time limit of such a read.
 const CHECK_PATIENCE: DurationMs = DurationMs::from_secs(5);
-/// The longest time for which such a read delays a call. It is as long as a poll waits for a late
-/// node: the node of the configuration must not slow the calls to the others.
-const CHECK_GRACE: Duration = Duration::from_millis(250);
+/// The longest time for which such a read delays a call. The node of the configuration must not
+/// slow the calls to the others by more than 250 ms, and the read of the lanes may take 200 ms.
+const CHECK_GRACE: Duration = Duration::from_millis(50);
 
 /// The sources of a connection's randomness and time, and its reaction to refused access.
 #[derive(Clone, Copy, Default)]

@@ -214,7 +214,7 @@ pub fn check_answer(model: &Model, number: u64, wrote: Option<bool>) -> Result<(
     Ok(())
 }
 
-/// The answer tells of each charge what became of it.
+/// The answer reports the right result for each charge.
 pub fn check_outcomes(
     model: &Model,
     number: u64,

@@ -70,7 +70,7 @@ impl BudgetCall {
     }
 }
 
-/// What became of a charge.
+/// The result of a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChargeEffect {
     /// It was applied.
@@ -110,7 +110,7 @@ pub struct Budgets {
     pub records: BTreeMap<Member, KnownBudget>,
     /// The records of charges that have dedup keys.
     pub charges: BTreeMap<Member, ChargeRecord>,
-    /// What became of the charges of each operation that committed some.
+    /// The results of the charges of each operation that committed some.
     pub effects: BTreeMap<u64, Vec<ChargeEffect>>,
 }
 

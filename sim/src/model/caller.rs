@@ -23,7 +23,7 @@ pub struct Caller {
     pub carries: Option<CommandKind>,
     /// The grace of the previous secret, if it rotates secrets.
     pub rotates: Option<DurationMs>,
-    /// What it does to a budget, if it does anything.
+    /// The change that it makes to a budget, if it makes one.
     pub budget: Option<BudgetCall>,
     /// Whether a client library sent one of its requests twice.
     pub resent: bool,

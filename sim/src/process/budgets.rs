@@ -1,4 +1,4 @@
-//! What the operator does to budgets: it creates, charges, changes and resets two of them.
+//! The operator and budgets: it creates, charges, changes and resets two of them.
 
 use ff_core::budget::{
     Budget, BudgetReset, Charge, ChargeRecord, CreateBudget, DimensionLimits, ReportUsage,

@@ -87,7 +87,7 @@ impl ResourceWrites {
     }
 }
 
-/// What was written, decoded.
+/// Decodes written bytes.
 pub(super) fn understood<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Broken> {
     decode(bytes, FORMAT).map_err(|error| {
         let detail = format!("something was written that does not decode: {error}");

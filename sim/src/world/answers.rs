@@ -35,12 +35,8 @@ impl World {
         let model = &mut self.server.model;
         match output {
             Output::Command(_, result) => {
-                let seen = running.seen();
-                if let (Err(error), Some(command)) = (result, &self.callers[&number].command) {
-                    refusal::check(model, command, seen.record, seen.at, error)?;
-                    self.check_refused_lane(running, command, error)?;
-                }
-                return self.note_command(number, None, seen, result);
+                self.check_refusal(number, running, result)?;
+                return self.note_command(number, None, running.seen(), result);
             }
             Output::Gathered(_, answers) => {
                 let seen = Seen { record: None, may_be_older: true, ..running.seen() };
@@ -94,6 +90,21 @@ impl World {
         }
         let before_jump = running.jumps != self.server.model.jumps;
         self.note_error(number, None, before_jump, output.error())
+    }
+
+    /// A command was refused for a reason that is true.
+    fn check_refusal(
+        &self,
+        number: u64,
+        running: &Running,
+        result: &Result<Committed<AnyOutcome>, EngineError>,
+    ) -> Result<(), Broken> {
+        let (Err(error), Some(command)) = (result, &self.callers[&number].command) else {
+            return Ok(());
+        };
+        let seen = running.seen();
+        refusal::check(&self.server.model, command, seen.record, seen.at, error)?;
+        self.check_refused_lane(running, command, error)
     }
 
     fn note_command(

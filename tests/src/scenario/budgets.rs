@@ -95,7 +95,8 @@ pub async fn a_budget_resets_on_request_and_by_the_clock(fixture: &Fixture) {
     assert_eq!(charge(1).await.unwrap(), breach(100));
 }
 
-/// A missing budget or dimension is a typed error; a budget that was created anew has no usage and no keys.
+/// A missing budget or dimension is a typed error; a budget that was created anew has no usage and
+/// no keys.
 pub async fn unknown_budgets_and_dimensions_are_typed_errors(fixture: &Fixture) {
     let client = fixture.client().await;
     let charge = async |name: &str, key| client.report_usage(&llm(), &[(name, 1)], key).await;

@@ -562,7 +562,7 @@ impl<C: Decide> Operation for CarryCommand<C> {
 
     fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
         let reads = self.facts.as_ref().and_then(|facts| facts.reply_within(now));
-        let left = self.patience.left(now).min(reads.unwrap_or(DurationMs::MAX));
+        let left = reads.into_iter().fold(self.patience.left(now), DurationMs::min);
         // A command that is applied may read the values for its answer after its deadline.
         (left > DurationMs::ZERO || !self.recognised).then_some(left)
     }

@@ -101,7 +101,7 @@ impl ReadFacts {
         self.lanes.as_deref()
     }
 
-    /// The limit of a read that is under way, if it has one of its own.
+    /// The time limit of a read that is under way, if it is shorter than that of the command.
     pub(super) fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
         let read = self.read_lanes.as_ref().filter(|_| self.reading == Some(Reading::Lanes));
         read.and_then(|read| read.reply_within(now))

@@ -15,7 +15,7 @@ use super::stored::LoadedResource;
 /// Reads the lanes of a namespace, unless the program has read them within
 /// [`LANES_FOR`](crate::lane::LANES_FOR).
 ///
-/// If they cannot be read within 250 ms, the lanes that the program has read last are returned, or
+/// If they cannot be read within 200 ms, the lanes that the program has read last are returned, or
 /// all as active if it has read none: so a node that is down does not stop work on others.
 #[derive(Clone, Debug)]
 pub struct ReadLanes {
@@ -25,8 +25,8 @@ pub struct ReadLanes {
     asked_at: TimestampMs,
 }
 
-/// How long the read waits for its reply: 250 ms.
-const WITHIN: DurationMs = DurationMs::new(250);
+/// How long the read waits for its reply: 200 ms.
+const WITHIN: DurationMs = DurationMs::new(200);
 
 impl ReadLanes {
     /// Creates the operation.
