@@ -162,7 +162,7 @@ mod tests {
             TEXT.split('\'').skip(1).step_by(2).filter(|word| {
                 word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase())
             });
-        let options = ["WITHSCORES", "BYSCORE", "LIMIT"];
+        let options = ["WITHSCORES", "BYSCORE", "LIMIT", "REV"];
         for word in words.filter(|word| !options.contains(word)) {
             assert!(commands.contains(word), "{word}");
         }
