@@ -54,6 +54,13 @@ impl OperationContext {
         Self { retries, ..self }
     }
 
+    /// The same context for a store without lanes that were changed: it takes all lanes as active,
+    /// and never reads them.
+    #[must_use]
+    pub fn with_active_lanes(self) -> Self {
+        Self { lanes: LanesCache { all_active: true, ..self.lanes }, ..self }
+    }
+
     /// The budget of the retries of its calls.
     pub const fn retries(&self) -> &RetryBudget {
         &self.retries
@@ -174,7 +181,11 @@ impl fmt::Debug for KeyringCache {
 
 /// The lanes of namespaces that a program has read. Clones share them.
 #[derive(Clone, Default)]
-pub struct LanesCache(Arc<Mutex<BTreeMap<Namespace, CachedLanes>>>);
+pub struct LanesCache {
+    read: Arc<Mutex<BTreeMap<Namespace, CachedLanes>>>,
+    /// Whether all lanes count as active, and are never read.
+    all_active: bool,
+}
 
 struct CachedLanes {
     lanes: Arc<Lanes>,
@@ -185,7 +196,10 @@ struct CachedLanes {
 impl LanesCache {
     /// Returns the lanes of a namespace if they were requested less than [`LANES_FOR`] ago.
     pub(super) fn fresh(&self, namespace: &Namespace, local: TimestampMs) -> Option<Arc<Lanes>> {
-        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.all_active {
+            return Some(Arc::new(Lanes::new(namespace.clone())));
+        }
+        let cached = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let CachedLanes { lanes, asked_at } = cached.get(namespace)?;
         let is_fresh = asked_at.is_some_and(|at| local >= at && local.since(at) < LANES_FOR);
         (is_fresh || planted!(LanesReadOnce)).then(|| lanes.clone())
@@ -193,7 +207,7 @@ impl LanesCache {
 
     /// Returns the lanes of a namespace, however old.
     pub(super) fn latest(&self, namespace: &Namespace) -> Option<Arc<Lanes>> {
-        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         cached.get(namespace).map(|cached| cached.lanes.clone())
     }
 
@@ -201,12 +215,12 @@ impl LanesCache {
     pub(super) fn put(&self, lanes: Arc<Lanes>, asked_at: TimestampMs) {
         let namespace = lanes.namespace().clone();
         let cached = CachedLanes { lanes, asked_at: Some(asked_at) };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(namespace, cached);
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(namespace, cached);
     }
 
     /// Notes that lanes of a namespace have changed: they are read again before they are used.
     pub fn changed(&self, namespace: &Namespace) {
-        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cached = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(cached) = cached.get_mut(namespace) {
             cached.asked_at = None;
         }

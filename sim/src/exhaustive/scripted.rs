@@ -139,12 +139,13 @@ impl Scripted {
 
     /// The terms of an operation that may take ten seconds, with secrets that were not read yet.
     pub fn context() -> OperationContext {
-        OperationContext::new(DurationMs::from_secs(10), Codec::default())
+        OperationContext::new(DurationMs::from_secs(10), Codec::default()).with_active_lanes()
     }
 
     /// How long an operation tries, in milliseconds.
     pub fn patience(milliseconds: u64) -> Patience {
-        let context = OperationContext::new(DurationMs::new(milliseconds), Codec::default());
+        let context = OperationContext::new(DurationMs::new(milliseconds), Codec::default())
+            .with_active_lanes();
         Patience::new(context, Entropy::from_u64(milliseconds))
     }
 

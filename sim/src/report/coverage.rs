@@ -177,6 +177,8 @@ pub const UNREACHABLE: &[(RejectionKind, &str)] = &[
     (RejectionKind::InvalidKid, "comes from parsing, before there is a command"),
     (RejectionKind::InvalidSecretHex, "comes from parsing, before there is a command"),
     (RejectionKind::SignalLimitExceeded, "no execution of a run is sent ten thousand signals"),
+    (RejectionKind::OtherState, "only bulk operations of the sdk name the states that they change"),
+    (RejectionKind::UnknownDimension, "an operation returns it as the outcome of one charge"),
     (RejectionKind::Unread, "operations read what is missing, and never tell their callers of it"),
 ];
 
