@@ -102,7 +102,7 @@ impl Client {
     pub async fn lanes(&self) -> Result<Vec<LaneStatus>, SdkError> {
         let connection = &self.0.connection;
         let read =
-            ReadResources::<Lanes>::new(vec![Lanes::id(self.namespace())], connection.patience());
+            ReadResources::<Lanes>::new(&[Lanes::id(self.namespace())], connection.patience());
         let found = connection.drive(read).await?.pop().flatten();
         let mut lanes: BTreeMap<LaneId, (LaneSetting, bool)> = BTreeMap::new();
         for (lane, setting) in found.iter().flat_map(|found| found.record().iter()) {

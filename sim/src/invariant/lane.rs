@@ -55,8 +55,8 @@ pub fn check_sent(
     Ok(())
 }
 
-/// A program that looks for work has asked for the states of lanes within a second of its own
-/// clock.
+/// A program that looks for work has asked for the states of lanes less than a second before, by
+/// its clock.
 pub fn check_look(
     model: &Model,
     asked_at: Option<TimestampMs>,

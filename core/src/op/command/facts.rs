@@ -121,8 +121,12 @@ impl ReadFacts {
     /// include the token's; otherwise reads them.
     pub(super) fn begin(&mut self, now: HostTime) -> Reads {
         self.patience.begin(now);
-        if let Some(namespace) = self.lanes_of.clone() {
-            self.read_lanes = Some(ReadLanes::new(namespace, self.patience.fork()));
+        if let Some(namespace) = &self.lanes_of {
+            self.lanes = self.patience.lanes().fresh(namespace, now.local);
+            if self.lanes.is_some() {
+                return Step::Done(Ok(()));
+            }
+            self.read_lanes = Some(ReadLanes::new(namespace.clone(), self.patience.fork()));
             return self.resume_lanes(Event::Start, now);
         }
         let cached = self.patience.keyrings().get(now.local);

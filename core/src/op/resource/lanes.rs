@@ -31,8 +31,7 @@ const WITHIN: DurationMs = DurationMs::new(200);
 impl ReadLanes {
     /// Creates the operation.
     pub fn new(namespace: Namespace, mut patience: Patience) -> Self {
-        let ids = vec![Lanes::id(&namespace)];
-        let read = ReadResources::new(ids, patience.fork());
+        let read = ReadResources::new(&[Lanes::id(&namespace)], patience.fork());
         Self { namespace, read, patience, asked_at: TimestampMs::ZERO }
     }
 

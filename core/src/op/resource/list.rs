@@ -1,14 +1,17 @@
 //! Lists of records beside executions.
 
-use crate::error::{Applied, EngineError};
+use std::marker::PhantomData;
+
+use crate::error::EngineError;
 use crate::id::Namespace;
-use crate::op::loaded::other_reply;
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
+use crate::op::query::Query;
 use crate::partition::Partition;
 use crate::resource::Resource;
 use crate::store::bounds::{MAX_PAGE_BYTES, MAX_READ_RECORDS};
-use crate::store::{IndexName, ReplyBody, Request, Scan, ScanOrder, ScanPosition};
+use crate::store::codec::Codec;
+use crate::store::{IndexName, Scan, ScanOrder, ScanPosition, Scanned};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::stored::LoadedResource;
@@ -16,11 +19,10 @@ use super::stored::LoadedResource;
 /// Reads one page of the records of a kind that a namespace has in one partition.
 #[derive(Clone, Debug)]
 pub struct ListResources<R> {
-    partition: Partition,
     namespace: Namespace,
-    after: Option<ScanPosition>,
-    patience: Patience,
-    kind: std::marker::PhantomData<R>,
+    query: Query<(Scanned, TimestampMs)>,
+    codec: Codec,
+    kind: PhantomData<R>,
 }
 
 /// A page of records of one partition, in the order of their list.
@@ -36,17 +38,36 @@ pub struct ResourcePage<R> {
     pub at: TimestampMs,
 }
 
-const OP: &str = "list_resources";
-
 impl<R: Resource> ListResources<R> {
     /// Creates an operation that reads the page after a position; the first page after `None`.
-    pub const fn new(
+    pub fn new(
         partition: Partition,
         namespace: Namespace,
         after: Option<ScanPosition>,
         patience: Patience,
     ) -> Self {
-        Self { partition, namespace, after, patience, kind: std::marker::PhantomData }
+        let scan = Scan {
+            partition,
+            index: IndexName::Resources { kind: R::KIND, namespace: namespace.clone() },
+            order: ScanOrder::Ascending,
+            after,
+            limit: MAX_READ_RECORDS as u32,
+            bytes: MAX_PAGE_BYTES,
+        };
+        let codec = patience.codec().clone();
+        Self { namespace, query: Query::scan(scan, patience), codec, kind: PhantomData }
+    }
+
+    fn page(&self, scanned: &Scanned, at: TimestampMs) -> ResourcePage<R> {
+        let stored = scanned.entries.iter().filter_map(|entry| entry.record.as_ref());
+        let read: Vec<_> = stored
+            .map(|stored| LoadedResource::<R>::of(stored, &self.codec).ok())
+            .map(|loaded| loaded.map(LoadedResource::into_record))
+            .collect();
+        let unreadable = read.iter().filter(|record| record.is_none()).count();
+        let own = |record: &R| record.listed().is_some_and(|(of, _)| *of == self.namespace);
+        let records = read.into_iter().flatten().filter(own).collect();
+        ResourcePage { records, unreadable, next: scanned.next, at }
     }
 }
 
@@ -55,50 +76,15 @@ impl<R: Resource> Operation for ListResources<R> {
     type Output = Result<ResourcePage<R>, EngineError>;
 
     fn partition(&self) -> Option<Partition> {
-        Some(self.partition)
+        self.query.partition()
     }
 
     fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
-        Some(self.patience.left(now))
+        self.query.reply_within(now)
     }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
-        match event {
-            Event::Start | Event::Wake => {
-                self.patience.begin(now);
-                let namespace = self.namespace.clone();
-                let step = Step::Send(Request::Scan(Scan {
-                    partition: self.partition,
-                    index: IndexName::Resources { kind: R::KIND, namespace },
-                    order: ScanOrder::Ascending,
-                    after: self.after,
-                    limit: MAX_READ_RECORDS as u32,
-                    bytes: MAX_PAGE_BYTES,
-                }));
-                self.patience.in_time(step, OP, Applied::No, now)
-            }
-            Event::Reply(reply) => match reply.body {
-                ReplyBody::Scan(scanned) => {
-                    let codec = self.patience.codec();
-                    let stored = scanned.entries.iter().filter_map(|entry| entry.record.as_ref());
-                    let read: Vec<_> = stored
-                        .map(|stored| LoadedResource::<R>::of(stored, codec).ok())
-                        .map(|loaded| loaded.map(LoadedResource::into_record))
-                        .collect();
-                    let unreadable = read.iter().filter(|record| record.is_none()).count();
-                    let records = read.into_iter().flatten();
-                    let records = records.filter(|record| {
-                        record.listed().is_some_and(|(of, _)| *of == self.namespace)
-                    });
-                    let (records, next, at) = (records.collect(), scanned.next, reply.at);
-                    Step::Done(Ok(ResourcePage { records, unreadable, next, at }))
-                }
-                ReplyBody::OverBound(over) => Step::fail(over),
-                _ => self.resume(Event::Failure(other_reply(OP)), now),
-            },
-            Event::Failure(failure) => {
-                Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
-            }
-        }
+        let step = self.query.resume(event, now);
+        step.then_ok(|(scanned, at)| Step::Done(Ok(self.page(&scanned, at))))
     }
 }

@@ -1,33 +1,40 @@
 //! Reading records beside executions by their ids.
 
-use crate::error::{Applied, EngineError};
-use crate::op::loaded::other_reply;
+use std::marker::PhantomData;
+
+use crate::error::EngineError;
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
+use crate::op::query::Query;
 use crate::partition::Partition;
 use crate::resource::{Resource, ResourceId};
-use crate::store::{Read, ReplyBody, Request};
-use crate::time::{DurationMs, HostTime};
+use crate::store::codec::Codec;
+use crate::store::{Read, Values};
+use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::stored::{LoadedResource, key_of};
 
 /// Reads records of one kind and one partition.
 #[derive(Clone, Debug)]
 pub struct ReadResources<R> {
-    partition: Partition,
-    ids: Vec<ResourceId>,
-    patience: Patience,
-    kind: std::marker::PhantomData<R>,
+    query: Query<(Values, TimestampMs)>,
+    codec: Codec,
+    kind: PhantomData<R>,
 }
-
-const OP: &str = "read_resources";
 
 impl<R: Resource> ReadResources<R> {
     /// Creates an operation that reads these records, which are all in the partition of the first
     /// one; at most [`MAX_READ_RECORDS`](crate::store::bounds::MAX_READ_RECORDS).
-    pub fn new(ids: Vec<ResourceId>, patience: Patience) -> Self {
+    pub fn new(ids: &[ResourceId], patience: Patience) -> Self {
         let partition = ids.first().map_or(Partition::META, |id| id.partition);
-        Self { partition, ids, patience, kind: std::marker::PhantomData }
+        let (records, codec) = (ids.iter().map(key_of).collect(), patience.codec().clone());
+        let read = Read { partition, records, values: Vec::new() };
+        Self { query: Query::read(read, patience), codec, kind: PhantomData }
+    }
+
+    fn decoded(&self, read: &Values) -> Result<Vec<Option<LoadedResource<R>>>, EngineError> {
+        let decode = |stored| LoadedResource::of(stored, &self.codec);
+        read.records.iter().map(|stored| stored.as_ref().map(decode).transpose()).collect()
     }
 }
 
@@ -36,37 +43,15 @@ impl<R: Resource> Operation for ReadResources<R> {
     type Output = Result<Vec<Option<LoadedResource<R>>>, EngineError>;
 
     fn partition(&self) -> Option<Partition> {
-        Some(self.partition)
+        self.query.partition()
     }
 
     fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
-        Some(self.patience.left(now))
+        self.query.reply_within(now)
     }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
-        match event {
-            Event::Start | Event::Wake => {
-                self.patience.begin(now);
-                let records = self.ids.iter().map(key_of).collect();
-                let read = Read { partition: self.partition, records, values: Vec::new() };
-                let step = Step::Send(Request::Read(read));
-                self.patience.in_time(step, OP, Applied::No, now)
-            }
-            Event::Reply(reply) => match reply.body {
-                ReplyBody::Read(read) if read.records.len() == self.ids.len() => {
-                    let codec = self.patience.codec();
-                    let records = read.records.iter();
-                    let records = records.map(|stored| {
-                        stored.as_ref().map(|stored| LoadedResource::of(stored, codec)).transpose()
-                    });
-                    Step::Done(records.collect())
-                }
-                ReplyBody::OverBound(over) => Step::fail(over),
-                _ => self.resume(Event::Failure(other_reply(OP)), now),
-            },
-            Event::Failure(failure) => {
-                Step::retry(self.patience.after_failure(OP, &failure, Applied::No, now))
-            }
-        }
+        let step = self.query.resume(event, now);
+        step.then_ok(|(read, _)| Step::Done(self.decoded(&read)))
     }
 }
