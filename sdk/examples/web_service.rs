@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use ff_sdk::{ExecutionId, FlowFabric, Payload, SdkError, Submission, shutdown_signal};
+use tokio::sync::oneshot;
 
 type Reply<T> = Result<T, (StatusCode, String)>;
 
@@ -59,12 +60,18 @@ async fn main() -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(address).await?;
     println!("http://{}", listener.local_addr()?);
 
+    let (stop, stopped) = oneshot::channel();
     let service = axum::serve(listener, app).with_graceful_shutdown(async {
-        shutdown_signal().await;
+        stopped.await.ok();
     });
     let service = tokio::spawn(service.into_future());
-    // An error of the worker ends the process, so that a supervisor starts it again.
-    worker.run_until(shutdown_signal()).await?;
+    // One signal stops both. An error of the worker ends the process, so that a supervisor starts
+    // it again.
+    let asked = async {
+        shutdown_signal().await;
+        stop.send(()).ok();
+    };
+    worker.run_until(asked).await?;
     // Requests that are still being answered have 5 s more.
     if let Ok(served) = tokio::time::timeout(Duration::from_secs(5), service).await {
         served??;

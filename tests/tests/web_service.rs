@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use ff_tests::server::wait_for;
@@ -56,13 +56,17 @@ impl Service {
         (status, reply.split("\r\n\r\n").last().expect("a body").to_owned())
     }
 
-    /// Asks the service to stop, and returns how long that took.
-    fn stop(&mut self) -> Duration {
+    /// Asks the service to stop, and waits until it has ended.
+    fn terminate(&mut self) -> ExitStatus {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"));
-        let began = Instant::now();
         kill(pid, Signal::SIGTERM).expect("it runs");
-        let ended = || self.child.try_wait().expect("its state is known");
-        assert!(wait_for("the end of the service", ended).success());
+        wait_for("the end of the service", || self.child.try_wait().expect("its state is known"))
+    }
+
+    /// Asks the service to stop by its shutdown, and returns how long that took.
+    fn stop(&mut self) -> Duration {
+        let began = Instant::now();
+        assert!(self.terminate().success());
         began.elapsed()
     }
 }
@@ -108,4 +112,13 @@ fn an_unfinished_request_does_not_keep_the_web_service() {
     assert_eq!(service.call("GET /greetings/7", "").0, 400);
     let took = service.stop();
     assert!(took < Duration::from_secs(14), "it took {took:?}");
+}
+
+/// Wherever the signal finds the service, it ends: before it listens to signals by the signal,
+/// after that by its shutdown.
+#[test]
+fn a_signal_at_any_moment_ends_the_web_service() {
+    for _ in 0..20 {
+        Service::start().terminate();
+    }
 }

@@ -23,8 +23,11 @@ pub enum ShutdownSignal {
 /// ```
 ///
 /// From the first poll on, these signals no longer end the process by themselves, also when this
-/// future has been dropped. It needs a tokio runtime with I/O enabled. If the system refuses to
-/// report the signals, this logs an error and never resolves; the signals end the process then.
+/// future has been dropped. A signal reaches the futures that were polled before it. So wait for it
+/// in one place and pass it on: of two futures, one could miss the only signal.
+///
+/// It needs a tokio runtime with I/O enabled. If the system refuses to report the signals, this logs
+/// an error and never resolves; the signals end the process then.
 ///
 /// # Cancel safety
 ///
