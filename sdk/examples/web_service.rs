@@ -47,6 +47,8 @@ async fn greet(Payload(name): Payload<String>) -> ff_sdk::Json<String> {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    // From here on, a signal asks for a shutdown, and does not end the process by itself.
+    let signal = shutdown_signal();
     // A request does not wait for longer than this while the store is away.
     let ff = FlowFabric::connect("memory:").call_timeout(Duration::from_secs(3)).await?;
     let worker = ff.worker("greeter").max_concurrent_tasks(16).runtime().await?;
@@ -68,7 +70,7 @@ async fn main() -> anyhow::Result<()> {
     // One signal stops both. An error of the worker ends the process, so that a supervisor starts
     // it again.
     let asked = async {
-        shutdown_signal().await;
+        signal.await;
         stop.send(()).ok();
     };
     worker.run_until(asked).await?;

@@ -197,28 +197,20 @@ async fn shutdown_ends_at_its_deadline_without_a_store() {
     }
 }
 
-/// `shutdown_signal` resolves when the process is asked to end, which does not end it.
+/// `shutdown_signal` resolves when the process is asked to end, which does not end it: it listens
+/// from its call on.
 #[tokio::test]
 async fn a_runtime_shuts_down_on_sigterm() {
     let fixture = Fixture::memory();
     let client = fixture.client().await;
-    let (asked, asks) = tokio::sync::oneshot::channel();
-    let mut asked = Some(asked);
     let worker = fixture.worker("w").await;
     let runtime = WorkerRuntime::new(worker).handle("work", takes(ms(1)));
     let id = submit(&client, Submission::new("work")).await;
-    let mut signal = std::pin::pin!(ff_sdk::shutdown_signal());
-    let listens = std::future::poll_fn(move |context| {
-        let polled = signal.as_mut().poll(context);
-        // Its first poll has begun to listen.
-        asked.take().into_iter().for_each(|asked| asked.send(()).unwrap());
-        polled
-    });
+    let signal = ff_sdk::shutdown_signal();
     let raise = async {
-        asks.await.unwrap();
         client.result(&id).await.unwrap();
         nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM).unwrap();
     };
-    let (stopped, ()) = tokio::join!(runtime.run_until(listens), raise);
+    let (stopped, ()) = tokio::join!(runtime.run_until(signal), raise);
     assert_eq!(stopped.unwrap(), ShutdownSignal::Terminate);
 }
