@@ -13,6 +13,8 @@ pub enum Missing {
     BufferedSignals,
     /// The lanes of the namespace.
     Lanes,
+    /// The budgets and quotas of the execution.
+    Limits,
 }
 
 impl fmt::Display for Missing {
@@ -22,6 +24,7 @@ impl fmt::Display for Missing {
             Self::Signal => "the record of the signal",
             Self::BufferedSignals => "the buffered signals",
             Self::Lanes => "the lanes of the namespace",
+            Self::Limits => "the budgets and quotas of the execution",
         })
     }
 }

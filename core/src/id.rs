@@ -170,6 +170,10 @@ text_ids! {
     BudgetId, "budget id";
     /// The unit that a budget counts, such as `tokens` or `cents`.
     Dimension, "dimension";
+    /// A quota: how many executions may start or run.
+    QuotaId, "quota id";
+    /// What a quota counts separately, such as a customer.
+    QuotaKey, "quota key";
     /// The kind of work of an execution. It selects the handler.
     ExecutionKind, "execution kind";
     /// The category of a failure. A retry policy decides by it.

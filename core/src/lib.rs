@@ -10,8 +10,8 @@
 //!
 //! - basic types: [`id`], [`partition`], [`time`], [`score`], [`policy`], [`capability`], [`tags`],
 //!   [`condition`], [`token`], [`state`], [`store_id`], [`grant`], [`error`], [`entropy`],
-//!   [`bounded`];
-//! - records and rules: [`execution`], [`resource`], [`lane`], [`budget`];
+//!   [`bounded`], [`quota_ref`];
+//! - records and rules: [`execution`], [`resource`], [`lane`], [`budget`], [`quota`], [`limits`];
 //! - the store contract and its reference implementation: [`store`];
 //! - sans-I/O operations, which read, decide, commit and decide again: [`op`];
 //! - sans-I/O agents, which choose the operations and when to start them: [`agent`];
@@ -34,6 +34,7 @@ mod planted;
 pub mod planted;
 pub mod policy;
 pub mod purpose;
+pub mod quota_ref;
 pub mod score;
 pub mod state;
 pub mod store_id;
@@ -45,6 +46,8 @@ pub mod execution;
 
 pub mod budget;
 pub mod lane;
+pub mod limits;
+pub mod quota;
 pub mod resource;
 
 pub mod store;

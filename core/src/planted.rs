@@ -34,6 +34,8 @@ mod bugs {
     /// A bug in the code that it breaks. The simulator names and describes them.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum PlantedBug {
+        /// A program reads a budget once, and never again.
+        BudgetReadOnce,
         /// A hard breach is recorded although the charge is refused.
         BreachApplied,
         /// A report of usage whose reply was lost is decided again as if it were new.
@@ -56,6 +58,16 @@ mod bugs {
         LostLeaseBelieved,
         /// After a lost reply a rejection is reported as certain.
         LostReplyForgotten,
+        /// A reservation that was not used is kept.
+        ReservationKept,
+        /// A quota admits more executions than its limit.
+        QuotaOverrun,
+        /// A slot is freed although a commit of its grant may be under way.
+        SlotFreedUnfenced,
+        /// The slot of an execution that is suspended is kept.
+        SuspendedKeepsSlot,
+        /// After a conflict a grant is given although its limits were asked before it.
+        AdmissionReused,
         /// After a conflict the old decision is sent again.
         OldDecisionRetried,
         /// A worker takes executions of paused lanes.

@@ -45,6 +45,7 @@ mod error;
 mod fabric;
 mod gather;
 mod grants;
+mod handing_over;
 mod host;
 mod job;
 mod journal;

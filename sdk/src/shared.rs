@@ -21,6 +21,7 @@ use tracing::Instrument;
 use crate::charges::Charges;
 use crate::drive::{drive, drive_within};
 use crate::error::SdkError;
+use crate::handing_over::HandOvers;
 use crate::host::{ClockSource, HostClock, system_entropy};
 
 /// A connection to a store whose configuration has been checked.
@@ -33,6 +34,8 @@ pub(crate) struct Connection {
     ends_refused: bool,
     /// The budgets that it charges.
     pub(crate) charges: Charges,
+    /// The slots of quotas that it hands over.
+    hand_overs: HandOvers,
     /// When the store's configuration was last requested.
     checked_at: Mutex<Instant>,
 }
@@ -75,6 +78,7 @@ impl Connection {
         let allowed = ends_refused.then_some(context.allowed());
         let found = drive_within(&*backend, &clock, ensure, allowed).await?;
         let (partitions, entropy) = (found.partitions, Mutex::new(entropy));
+        let context = context.with_partitions(partitions);
         let checked_at = Mutex::new(Instant::now());
         let charges = Charges::default();
         let new = Self {
@@ -85,6 +89,7 @@ impl Connection {
             entropy,
             ends_refused,
             charges,
+            hand_overs: HandOvers::default(),
             checked_at,
         };
         new.check_partitions(wanted)?;
@@ -134,7 +139,19 @@ impl Connection {
         self.check_store().await?;
         let begun = Instant::now();
         let driven = drive_within(&*self.backend, &self.clock, operation, self.refused_within());
-        driven.await.map_err(|error| with_elapsed(error, begun))
+        let result = driven.await;
+        self.hand_over();
+        result.map_err(|error| with_elapsed(error, begun))
+    }
+
+    /// Begins to hand over the slots of quotas that calls have freed.
+    fn hand_over(&self) {
+        self.hand_overs.begin(&self.backend, &self.clock, &self.context, || self.entropy());
+    }
+
+    /// Waits until the slots are handed over that calls have freed so far.
+    pub(crate) async fn handed_over(&self) {
+        self.hand_overs.ended().await;
     }
 
     /// The time limit of operations that end when the store refuses access.
@@ -154,6 +171,7 @@ impl Connection {
         let (begun, batch) = (Instant::now(), Batch::new(partition, operations));
         let driven = drive_within(&*self.backend, &self.clock, batch, self.refused_within());
         let ended = driven.await.into_iter();
+        self.hand_over();
         ended.map(|result| result.map_err(|error| with_elapsed(error, begun))).collect()
     }
 

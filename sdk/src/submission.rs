@@ -6,9 +6,13 @@ use std::time::Duration;
 use ff_core::capability::Capabilities;
 use ff_core::error::{EngineError, Rejection};
 use ff_core::execution::{Create, Start, content_digest};
-use ff_core::id::{ExecutionId, ExecutionKind, LaneId, Namespace, Nonce};
+use ff_core::id::{
+    BudgetId, ExecutionId, ExecutionKind, LaneId, Namespace, Nonce, QuotaId, QuotaKey,
+};
+use ff_core::limits::Limits;
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::{ExecutionPolicy, Priority, RetryPolicy};
+use ff_core::quota_ref::QuotaRef;
 use ff_core::tags::Tags;
 use ff_core::time::{DurationMs, TimestampMs};
 use serde::Serialize;
@@ -40,6 +44,8 @@ pub struct Submission {
     policy: ExecutionPolicy,
     requires: Vec<String>,
     tags: Vec<(String, String)>,
+    budgets: Vec<String>,
+    quotas: Vec<(String, Option<String>)>,
     start: Start,
     deadline: Option<TimestampMs>,
     id: Option<ExecutionId>,
@@ -77,6 +83,8 @@ impl Submission {
             policy: ExecutionPolicy::default(),
             requires: Vec::new(),
             tags: Vec::new(),
+            budgets: Vec::new(),
+            quotas: Vec::new(),
             start: Start::Now,
             deadline: None,
             id: None,
@@ -154,6 +162,28 @@ impl Submission {
         self
     }
 
+    /// Counts it towards a quota: it starts only while the quota allows it. At most 4 quotas. Until
+    /// the quota exists, the execution waits.
+    pub fn quota(mut self, quota: impl Into<String>) -> Self {
+        self.quotas.push((quota.into(), None));
+        self
+    }
+
+    /// Counts it towards a quota under a key, such as a customer: the limits of the quota hold for
+    /// each key by itself.
+    pub fn quota_key(mut self, quota: impl Into<String>, key: impl Into<String>) -> Self {
+        self.quotas.push((quota.into(), Some(key.into())));
+        self
+    }
+
+    /// Counts it towards a budget: it does not start while the budget is at a hard limit. At most 8
+    /// budgets. Until the budget exists, the execution waits. What it spends is charged by
+    /// [`report_usage`](crate::ClaimedTask::report_usage).
+    pub fn budget(mut self, budget: impl Into<String>) -> Self {
+        self.budgets.push(budget.into());
+        self
+    }
+
     /// Delays the start by this time after the submission.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.start = Start::After(DurationMs::from(delay));
@@ -228,6 +258,7 @@ impl Submission {
             policy: self.policy,
             requires: Capabilities::try_new(self.requires)?,
             tags: Tags::try_new(self.tags)?,
+            limits: limits_of(self.budgets, self.quotas)?,
             start: self.start,
             deadline: self.deadline,
             position: 0,
@@ -239,4 +270,17 @@ impl Submission {
         }
         Ok(create)
     }
+}
+
+fn limits_of(
+    budgets: Vec<String>,
+    quotas: Vec<(String, Option<String>)>,
+) -> Result<Limits, Rejection> {
+    let budgets = budgets.into_iter().map(BudgetId::try_new).collect::<Result<_, _>>()?;
+    let quota = |(quota, key): (String, Option<String>)| {
+        let key = key.map(QuotaKey::try_new).transpose()?;
+        Ok::<_, Rejection>(QuotaRef { quota: QuotaId::try_new(quota)?, key })
+    };
+    let quotas = quotas.into_iter().map(quota).collect::<Result<_, _>>()?;
+    Limits { budgets, quotas }.checked()
 }

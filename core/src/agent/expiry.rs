@@ -5,6 +5,7 @@ use crate::entropy::Entropy;
 use crate::error::EngineError;
 use crate::op::{Operation, OperationContext, Patience, RemoveExpired};
 use crate::partition::{Partition, PartitionConfig};
+use crate::quota::QuotaUse;
 use crate::resource::{Resource, ResourceKind};
 use crate::store::bounds::MAX_UNITS;
 use crate::time::{DurationMs, HostTime, TimestampMs};
@@ -16,7 +17,7 @@ pub type ExpiryVisit = Box<dyn Operation<Output = Result<usize, EngineError>> + 
 type Expiring = (ResourceKind, fn(Partition, Patience) -> ExpiryVisit);
 
 /// The kinds of records that expire.
-const EXPIRING: [Expiring; 1] = [expiring::<ChargeRecord>()];
+const EXPIRING: [Expiring; 2] = [expiring::<ChargeRecord>(), expiring::<QuotaUse>()];
 
 const fn expiring<R: Resource>() -> Expiring {
     (R::KIND, |partition, patience| Box::new(RemoveExpired::<R>::new(partition, patience)))
@@ -100,13 +101,17 @@ mod tests {
 
     #[test]
     fn each_partition_is_visited_in_turn_and_a_full_one_again() {
-        let config = PartitionConfig { num_budget_partitions: 3, ..Default::default() };
+        let config = PartitionConfig {
+            num_budget_partitions: 2,
+            num_quota_partitions: 1,
+            ..Default::default()
+        };
         let context = OperationContext::new(DurationMs::from_secs(1), Codec::default());
         let mut sweep = ExpirySweep::new(config, context, Entropy::from_u64(1));
         let (mut now, mut seen) = (0, Vec::new());
         for round in 0..6 {
             now = now.max(sweep.next_wakeup(at(now)).get());
-            seen.push(sweep.visit().partition().map(|partition| partition.index));
+            seen.push(sweep.visit().partition());
             let removed = if round == 1 { MAX_UNITS } else { 1 };
             sweep.visited(&Ok(removed), 1, at(now));
             let wait = sweep.next_wakeup(at(now)).get() - now;

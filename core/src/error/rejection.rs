@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::capability::CapabilityError;
 use crate::cause::Missing;
 use crate::id::{
-    AttemptId, BudgetId, Dimension, ExecutionId, ExecutionIdError, LaneId, LeaseEpoch, TextIdError,
+    AttemptId, BudgetId, Dimension, ExecutionId, ExecutionIdError, LaneId, LeaseEpoch, QuotaId,
+    TextIdError,
 };
 use crate::policy::PolicyError;
+use crate::quota_ref::QuotaRef;
 use crate::state::{EligibilityState, LifecyclePhase, PublicState, TerminalOutcome};
 use crate::tags::TagError;
 use crate::time::{DurationMs, TimestampMs};
@@ -398,6 +400,40 @@ rejections! {
         /// The dimension.
         dimension: Dimension,
     } => State, Terminal, 400;
+    /// A budget of the execution is at its hard limit.
+    #[error("budget {budget} has reached its hard limit of {limit} {dimension}")]
+    BudgetExhausted {
+        /// The budget.
+        budget: BudgetId,
+        /// The dimension at its limit.
+        dimension: Dimension,
+        /// The hard limit.
+        limit: u64,
+        /// When the budget resets itself; `None` if it does not.
+        resets_at: Option<TimestampMs>,
+    } => State, Retryable, 429;
+    /// The quota does not exist.
+    #[error("quota {quota} not found in this namespace")]
+    QuotaNotFound {
+        /// The quota.
+        quota: QuotaId,
+    } => State, Terminal, 404;
+    /// As many executions of the quota run as may run at a time.
+    #[error("quota {quota} lets {limit} executions run at a time, and as many run")]
+    ConcurrencyLimitExceeded {
+        /// The quota and the key.
+        quota: QuotaRef,
+        /// The limit.
+        limit: u32,
+    } => State, Retryable, 429;
+    /// As many executions of the quota were started as may start in its window, or others wait.
+    #[error("quota {quota} allows no start now; try again after {retry_after}")]
+    RateLimitExceeded {
+        /// The quota and the key.
+        quota: QuotaRef,
+        /// When it may be allowed.
+        retry_after: DurationMs,
+    } => State, Retryable, 429;
     /// This program does not know the record format.
     #[error("unknown record format {asked}: this program knows up to {known}; use a newer one")]
     FormatUnknown {

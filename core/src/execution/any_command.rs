@@ -15,12 +15,12 @@ use super::facts::Facts;
 use super::record::{FailOutcome, Ruling, SignalOutcome};
 use super::retention::{ForgetSignals, Forgotten};
 use super::rule::{
-    Admit, Admitted, AppendFrame, Appended, Block, BlockOutcome, Cancel, ChangePriority, Claimed,
-    Complete, Create, CreateOutcome, CreatePendingWaitpoint, DelayExecution, DeliverSignal,
-    DueOutcome, Fail, Granted, IssueClaimGrant, IssueReclaimGrant, IssuedWaitpoint,
+    Admit, Admitted, AppendFrame, Appended, Block, BlockOutcome, Cancel, ChangePriority, CheckSlot,
+    Claimed, Complete, Create, CreateOutcome, CreatePendingWaitpoint, DelayExecution,
+    DeliverSignal, DueOutcome, Fail, Granted, IssueClaimGrant, IssueReclaimGrant, IssuedWaitpoint,
     MoveToWaitingChildren, Offer, Offered, OnDue, ReclaimGranted, ReleaseGrant, Renew, Renewed,
-    Replay, Replayed, Resume, Resumed, RevokeLease, Revoked, Suspend, SuspendOutcome, Unblock,
-    UpdateProgress,
+    Replay, Replayed, Resume, Resumed, RevokeLease, Revoked, SlotCheck, Suspend, SuspendOutcome,
+    Unblock, UpdateProgress,
 };
 
 macro_rules! any_command {
@@ -161,6 +161,8 @@ any_command! {
     Block(Block) -> Block(BlockOutcome);
     /// [`super::unblock()`].
     Unblock(Unblock) -> Unblock(BlockOutcome);
+    /// [`super::check_slot()`].
+    CheckSlot(CheckSlot) -> CheckSlot(SlotCheck);
     /// [`super::on_due()`].
     OnDue(OnDue) -> OnDue(DueOutcome);
 }

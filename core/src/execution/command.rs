@@ -1,6 +1,6 @@
 //! Commands as values: what an operation carries to the record of an execution.
 
-use crate::id::{ExecutionId, Namespace, SignalId};
+use crate::id::{ExecutionId, GrantId, Namespace, SignalId};
 use crate::policy::Priority;
 use crate::purpose::Purpose;
 use crate::time::{DurationMs, TimestampMs};
@@ -70,6 +70,8 @@ pub struct Needs {
     pub kid: Option<Kid>,
     /// The namespace whose lanes are read.
     pub lanes: Option<Namespace>,
+    /// The grant that the limits of the execution are asked for, if it has any.
+    pub grant: Option<GrantId>,
 }
 
 impl CommandSpec {
@@ -80,15 +82,17 @@ impl CommandSpec {
             execution_id,
             purpose: Purpose::Finish,
             identity,
-            needs: Needs { signal: None, secrets: false, kid: None, lanes: None },
+            needs: NOTHING,
             fetches: &[],
             resend_within: None,
         }
     }
 }
 
+/// No facts but the record.
+const NOTHING: Needs = Needs { signal: None, secrets: false, kid: None, lanes: None, grant: None };
 /// The facts of a command that issues tokens.
-const TOKENS: Needs = Needs { signal: None, secrets: true, kid: None, lanes: None };
+const TOKENS: Needs = Needs { secrets: true, ..NOTHING };
 /// The values of a command that claims.
 const PAYLOAD: &[ValueKind] = &[ValueKind::Payload];
 
@@ -129,15 +133,35 @@ commands! {
             needs: needs_of_create(this)
         },
         rule::create(facts, this, now);
-    IssueClaimGrant => Granted, "issue_claim_grant", this.execution_id, IdentityKind::Grant, {},
-        rule::issue_claim_grant(facts.execution()?, this, now);
+    IssueClaimGrant => Granted, "issue_claim_grant", this.execution_id, IdentityKind::Grant,
+        { needs: needs_of_grant(this.grant_id) },
+        rule::within_limits(
+            facts,
+            this.grant_id,
+            now,
+            rule::issue_claim_grant(facts.execution()?, this, now),
+            |_| None,
+        );
     IssueReclaimGrant => ReclaimGranted, "issue_reclaim_grant",
-        this.0.execution_id, IdentityKind::Grant, {},
-        rule::issue_reclaim_grant(facts.execution()?, this, now);
+        this.0.execution_id, IdentityKind::Grant, { needs: needs_of_grant(this.0.grant_id) },
+        rule::within_limits(
+            facts,
+            this.0.grant_id,
+            now,
+            rule::issue_reclaim_grant(facts.execution()?, this, now),
+            |_| None,
+        );
     ReleaseGrant => (), "release_grant", this.execution_id, IdentityKind::Absolute, {},
         rule::release_grant(facts.execution()?, this, now);
-    Admit => Admitted, "admit", this.0.execution_id, IdentityKind::Grant, {},
-        rule::admit(facts.same_execution()?, this, now);
+    Admit => Admitted, "admit", this.0.execution_id, IdentityKind::Grant,
+        { needs: needs_of_grant(this.0.grant_id) },
+        rule::within_limits(
+            facts,
+            this.0.grant_id,
+            now,
+            rule::admit(facts.same_execution()?, this, now),
+            |rejection| Some(Admitted::HeldByLimit(rejection)),
+        );
     TakeNew => Claimed, "claim", this.0.execution_id, IdentityKind::Lease, { fetches: PAYLOAD },
         rule::claim(facts.execution()?, &this.0, now);
     TakeResumed => Claimed, "claim_resumed", this.0.execution_id, IdentityKind::Lease,
@@ -148,8 +172,15 @@ commands! {
         rule::claim_granted(facts.execution()?, &this.0, now);
     TakeOver => Claimed, "reclaim", this.0.execution_id, IdentityKind::Lease, { fetches: PAYLOAD },
         rule::reclaim(facts.execution()?, &this.0, now);
-    Offer => Offered, "offer", this.claim.execution_id, IdentityKind::Lease, { fetches: PAYLOAD },
-        rule::offer(facts.same_execution()?, this, now);
+    Offer => Offered, "offer", this.claim.execution_id, IdentityKind::Lease,
+        { fetches: PAYLOAD, needs: needs_of_grant(this.claim.grant_id) },
+        rule::within_limits(
+            facts,
+            this.claim.grant_id,
+            now,
+            rule::offer(facts.same_execution()?, this, now),
+            |rejection| Some(Offered::HeldByLimit(rejection)),
+        );
     Renew => Renewed, "renew", this.execution_id, IdentityKind::Absolute, {},
         rule::renew(facts.execution()?, this, now);
     Complete => (), "complete", this.execution_id, IdentityKind::Fence, {},
@@ -190,6 +221,8 @@ commands! {
         rule::block(facts.execution()?, this, now);
     Unblock => BlockOutcome, "unblock", this.execution_id, IdentityKind::Absolute, {},
         rule::unblock(facts.execution()?, this, now);
+    CheckSlot => SlotCheck, "check_slot", this.execution_id, IdentityKind::Absolute, {},
+        rule::check_slot(facts.execution()?, this, now);
     ForgetSignals => Forgotten, "forget_signals", this.execution_id, IdentityKind::Absolute, {},
         rule::forget_signals(facts.execution()?, this, now);
     OnDue => DueOutcome, "on_due", this.execution_id, IdentityKind::Absolute, {},
@@ -205,11 +238,15 @@ const fn identity_of_cancel(by: &CancelledBy) -> IdentityKind {
 
 fn needs_of_signal(command: &DeliverSignal) -> Needs {
     let (signal, kid) = (Some(command.signal_id), command.token.kid());
-    Needs { signal, secrets: true, kid, lanes: None }
+    Needs { signal, secrets: true, kid, ..NOTHING }
+}
+
+const fn needs_of_grant(grant: GrantId) -> Needs {
+    Needs { grant: Some(grant), ..NOTHING }
 }
 
 fn needs_of_create(command: &Create) -> Needs {
-    Needs { lanes: Some(command.namespace.clone()), ..Needs::default() }
+    Needs { lanes: Some(command.namespace.clone()), ..NOTHING }
 }
 
 /// A command that sees the executions of one namespace only: those of other namespaces do not

@@ -1,13 +1,13 @@
 //! The facts that a rule decides on.
 
 use crate::error::{Missing, Rejection};
-use crate::id::{LaneId, Namespace, SuspensionId};
+use crate::id::{GrantId, LaneId, Namespace, SuspensionId};
 use crate::lane::Lanes;
-use crate::time::{TimestampMs, Window};
+use crate::time::{DurationMs, TimestampMs, Window};
 use crate::token::{Keyring, KnownKeyring};
 
 use super::identity::Origin;
-use super::record::{Execution, SignalRecord};
+use super::record::{BlockKind, Execution, SignalRecord};
 
 /// Everything that a decision looks at besides the command and the time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -23,8 +23,34 @@ pub struct Facts<'a> {
     pub buffered: Option<&'a BufferedSignals>,
     /// The lanes of the namespace; `None` if they were not read.
     pub lanes: Option<&'a Lanes>,
+    /// What the limits of the execution said to a grant, asked after this version of the record was
+    /// read; `None` if they were not asked.
+    pub admission: Option<&'a Admission>,
     /// The life and the suspension that the operation saw first; `None` if it saw no record before.
     pub first_seen: Option<FirstSeen>,
+}
+
+/// What the budgets and quotas of an execution say to a grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// The grant.
+    pub grant: GrantId,
+    /// Why the execution has to wait; `None` if all of them allow it to start. Then each quota with
+    /// a limit of the concurrency has a slot for the grant.
+    pub held: Option<Held>,
+}
+
+/// The limit that makes an execution wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Whether it is a budget or a quota.
+    pub kind: BlockKind,
+    /// The place of the quota among those of the execution, if the execution waits for a slot.
+    pub quota: Option<u8>,
+    /// The limit, in words.
+    pub rejection: Rejection,
+    /// When it may start, if the limit says that.
+    pub retry_after: Option<DurationMs>,
 }
 
 /// The record of a signal that was looked for.

@@ -26,7 +26,7 @@ pub use any_command::{AnyCommand, AnyOutcome};
 pub use command::{
     CommandSpec, Decide, InNamespace, Needs, TakeGranted, TakeNew, TakeOver, TakeResumed,
 };
-pub use facts::{BufferedSignals, Facts, FirstSeen, FoundSignal};
+pub use facts::{Admission, BufferedSignals, Facts, FirstSeen, FoundSignal, Held};
 pub use identity::{Fingerprint, IdentityKind, Origin};
 pub use in_state::InState;
 pub use record::*;

@@ -15,6 +15,7 @@ use crate::id::{
     AttemptId, ExecutionId, ExecutionKind, FailureCategory, GrantId, LaneId, LeaseId, Namespace,
     Nonce, RequestId, WorkerId, WorkerInstanceId,
 };
+use crate::limits::Limits;
 use crate::null::or_default;
 use crate::policy::{ExecutionPolicy, Priority};
 use crate::tags::Tags;
@@ -107,6 +108,9 @@ pub struct WireCreate {
     /// Labels.
     #[serde(default, deserialize_with = "or_default")]
     pub tags: BTreeMap<String, String>,
+    /// The budgets and quotas that it counts towards.
+    #[serde(default)]
+    pub limits: Limits,
     /// When it may start.
     #[serde(default)]
     pub start: Option<Start>,
@@ -332,6 +336,7 @@ impl WireCreate {
             policy: self.policy.unwrap_or_default(),
             requires: Capabilities::try_new(self.requires)?,
             tags: Tags::try_new(self.tags)?,
+            limits: self.limits.checked()?,
             start: self.start.unwrap_or_default(),
             deadline: self.deadline,
             position: 0,

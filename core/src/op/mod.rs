@@ -19,7 +19,10 @@ mod work;
 
 pub use command::{Batch, CarryCommand, Committed, Known};
 pub use config::{ActivateFormat, EnsureMeta, FoundMeta, ListSecrets, ReadMeta, RotateSecret};
-pub use context::{KeyringCache, KnownStore, LanesCache, OperationContext};
+pub use context::{
+    BudgetsCache, KeyringCache, KnownStore, LanesCache, OperationContext, UseQueue, UseTask,
+    UseWork,
+};
 pub use loaded::{Loaded, load};
 pub use operation::{Event, Operation, Step};
 pub use patience::{HOLD, Patience};
@@ -35,5 +38,6 @@ pub use resource::{
 };
 pub use retry_budget::{RetryBudget, RetryLimits};
 pub use work::{
-    ApplyDue, DueReport, FirstTimer, ReadyQueues, StoreClocks, TakeFromLane, TakenFromLane, Taker,
+    ApplyDue, DueReport, FirstTimer, HandOver, ReadyQueues, StoreClocks, TakeFromLane,
+    TakenFromLane, Taker,
 };

@@ -1,4 +1,4 @@
-//! Records beside executions: the states of lanes, budgets, registered workers
+//! Records beside executions: the states of lanes, budgets, quotas, registered workers
 //! (`docs/spec.md`, 7). All of them are named, stored and changed in the same way, by
 //! [`op::ChangeResource`](crate::op::ChangeResource).
 
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::id::Namespace;
 use crate::partition::{Partition, PartitionConfig, PartitionFamily};
+use crate::quota_ref::QuotaRef;
 use crate::time::TimestampMs;
 
 /// The kind of a record beside executions.
@@ -27,17 +28,23 @@ pub enum ResourceKind {
     Budgets,
     /// Charges of budgets that have a dedup key.
     Charges,
+    /// Quotas.
+    Quotas,
+    /// The present use of quotas, by key.
+    QuotaUses,
 }
 
 impl ResourceKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Lanes, Self::Budgets, Self::Charges];
+    pub const ALL: [Self; 5] =
+        [Self::Lanes, Self::Budgets, Self::Charges, Self::Quotas, Self::QuotaUses];
 
     /// Returns the family of the partitions that hold records of this kind.
     pub const fn family(self) -> PartitionFamily {
         match self {
             Self::Lanes => PartitionFamily::Meta,
             Self::Budgets | Self::Charges => PartitionFamily::Budget,
+            Self::Quotas | Self::QuotaUses => PartitionFamily::Quota,
         }
     }
 
@@ -47,6 +54,8 @@ impl ResourceKind {
             Self::Lanes => b'L',
             Self::Budgets => b'B',
             Self::Charges => b'C',
+            Self::Quotas => b'Q',
+            Self::QuotaUses => b'U',
         }
     }
 }
@@ -71,13 +80,24 @@ impl ResourceId {
     /// Names the record that belongs to these names. Different names have different ids, for all
     /// practical purposes: the id is a uuid of version 5 over them.
     pub fn of_names(kind: ResourceKind, names: &[&str], config: &PartitionConfig) -> Self {
-        let mut text = vec![kind.letter()];
-        for name in names {
-            text.extend_from_slice(&(name.len() as u64).to_be_bytes());
-            text.extend_from_slice(name.as_bytes());
-        }
-        Self::new(kind, Uuid::new_v5(&NAMES, &text), config)
+        Self::new(kind, uuid_of(kind, names), config)
     }
+
+    /// Names the record that belongs to these names, in the partition of this one.
+    #[must_use]
+    pub fn beside(&self, kind: ResourceKind, names: &[&str]) -> Self {
+        Self { kind, partition: self.partition, uuid: uuid_of(kind, names) }
+    }
+}
+
+/// Returns the uuid of the record that belongs to these names.
+pub fn uuid_of(kind: ResourceKind, names: &[&str]) -> Uuid {
+    let mut text = vec![kind.letter()];
+    for name in names {
+        text.extend_from_slice(&(name.len() as u64).to_be_bytes());
+        text.extend_from_slice(name.as_bytes());
+    }
+    Uuid::new_v5(&NAMES, &text)
 }
 
 /// The uuid under which the ids of named records are made.
@@ -94,8 +114,14 @@ pub trait Resource: Clone + Debug + PartialEq + Serialize + DeserializeOwned + '
         None
     }
 
-    /// Returns when the record is to be removed; `None` for a record that stays.
+    /// Returns when the record is to be removed, or visited; `None` for a record that stays.
     fn expires_at(&self) -> Option<TimestampMs> {
+        None
+    }
+
+    /// Returns the quota whose slots are to be compared with their executions at that time, in place
+    /// of the removal.
+    fn visits(&self) -> Option<(&Namespace, &QuotaRef)> {
         None
     }
 

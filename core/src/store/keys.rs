@@ -67,6 +67,11 @@ pub enum IndexName {
         /// The namespace.
         namespace: Namespace,
     },
+    /// Executions that wait for a slot of a quota under one key, in the order of claims.
+    AwaitsSlot {
+        /// The use of the quota, by the uuid of its record.
+        usage: Uuid,
+    },
     /// Executions by creation time, for lists.
     All {
         /// The namespace.
@@ -186,6 +191,7 @@ impl IndexName {
             Self::BlockedRoute { namespace } => {
                 with_text(prefix(partition, b'b'), namespace.as_str())
             }
+            Self::AwaitsSlot { usage } => with_uuid(partition, b'w', usage),
             Self::All { namespace } => with_text(prefix(partition, b'a'), namespace.as_str()),
             Self::Quarantine => prefix(partition, b'q'),
             Self::Signals { execution } => with_uuid(partition, b'i', execution),
@@ -209,6 +215,7 @@ impl IndexName {
             Self::Eligible { namespace, .. } | Self::BlockedRoute { namespace } => Some(namespace),
             Self::Due
             | Self::Retention
+            | Self::AwaitsSlot { .. }
             | Self::All { .. }
             | Self::Quarantine
             | Self::Signals { .. }

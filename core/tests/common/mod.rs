@@ -23,6 +23,7 @@ use ff_core::id::{
     AttemptId, AttemptIndex, ExecutionId, ExecutionKind, FailureCategory, GrantId, LaneId,
     LeaseEpoch, LeaseId, Namespace, Nonce, RequestId, SignalId, WorkerId, WorkerInstanceId,
 };
+use ff_core::limits::Limits;
 use ff_core::policy::{ExecutionPolicy, Priority};
 use ff_core::tags::Tags;
 use ff_core::time::{DurationMs, TimestampMs};
@@ -111,6 +112,7 @@ impl Submission {
             policy: ExecutionPolicy::default(),
             requires: Capabilities::default(),
             tags: Tags::default(),
+            limits: Limits::default(),
             start: Start::Now,
             deadline: None,
             position: 0,

@@ -251,6 +251,7 @@ impl Reads {
             keyring: self.keyring.as_ref(),
             buffered: self.buffered.as_ref(),
             lanes: self.lanes.as_ref(),
+            admission: None,
             first_seen: self.first_seen,
         };
         command.decide(&facts, now)

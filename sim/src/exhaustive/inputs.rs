@@ -13,6 +13,7 @@ use ff_core::id::{
     WorkerInstanceId,
 };
 use ff_core::kinds::Kinds;
+use ff_core::limits::Limits;
 use ff_core::op::OperationContext;
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::{ExecutionPolicy, Priority};
@@ -74,6 +75,7 @@ pub fn submission(execution_id: ExecutionId, payload: &[u8], policy: ExecutionPo
         policy,
         requires: Capabilities::default(),
         tags: Tags::default(),
+        limits: Limits::default(),
         start: Start::Now,
         deadline: None,
         position: 0,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use ff_core::execution::awaited_use;
 use ff_core::id::ExecutionId;
 use ff_core::op::load;
 use ff_core::partition::Partition;
@@ -102,6 +103,11 @@ fn note(
         IndexName::Due => &mut positions.due,
         IndexName::Retention => &mut positions.retention,
         IndexName::BlockedRoute { .. } => &mut positions.blocked_route,
+        IndexName::AwaitsSlot { usage } => {
+            let own = awaited_use(record) == Some(*usage);
+            ensure!(own || partly_written, TAG, "{id} has an entry in {index:?}");
+            &mut positions.awaits_slot
+        }
         IndexName::All { .. } => &mut positions.all,
         IndexName::Quarantine
         | IndexName::Signals { .. }

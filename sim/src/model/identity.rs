@@ -93,6 +93,7 @@ pub fn identity_of(command: &AnyCommand, generation: u32) -> Option<CommandIdent
         | AnyCommand::UpdateProgress(_)
         | AnyCommand::Block(_)
         | AnyCommand::Unblock(_)
+        | AnyCommand::CheckSlot(_)
         | AnyCommand::OnDue(_) => None,
     }
 }

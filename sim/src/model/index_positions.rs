@@ -17,6 +17,8 @@ pub struct IndexPositions {
     pub retention: Option<Score>,
     /// In the index of work that fits no worker.
     pub blocked_route: Option<Score>,
+    /// In the index of work that waits for a slot of a quota.
+    pub awaits_slot: Option<Score>,
     /// In the list of all.
     pub all: Option<Score>,
 }
@@ -30,6 +32,10 @@ pub fn positions_of(record: &Execution) -> IndexPositions {
     let blocks = record.blocks();
     let (blocked, by_route) = blocks.map_or((false, false), |blocks| {
         (blocks.iter().next().is_some(), blocks.iter().any(|b| b.kind == BlockKind::Route))
+    });
+    let awaits_slot = blocks.is_some_and(|blocks| {
+        blocks.iter().map(|block| block.kind).eq([BlockKind::Quota])
+            && record.limits.as_ref().is_some_and(|limited| limited.waits_for.is_some())
     });
     let waits = match &record.phase {
         Phase::Runnable(runnable) => runnable.not_before.is_none() && runnable.grant.is_none(),
@@ -48,6 +54,7 @@ pub fn positions_of(record: &Execution) -> IndexPositions {
         due: if over { None } else { next },
         retention: if over { next } else { None },
         blocked_route: by_route.then_some(in_lane),
+        awaits_slot: awaits_slot.then_some(in_lane),
         all: Some(Score::new(record.created_at.get() as i64)),
     }
 }

@@ -6,6 +6,7 @@ use ff_core::capability::Capabilities;
 use ff_core::entropy::Entropy;
 use ff_core::execution::{Create, DEFAULT_PAYLOAD_LIMIT, Start, content_digest};
 use ff_core::id::{ExecutionId, ExecutionKind, FailureCategory, LaneId, Namespace, Nonce};
+use ff_core::limits::Limits;
 use ff_core::policy::{Backoff, ExecutionPolicy, Priority, ReclaimMode};
 use ff_core::tags::Tags;
 use ff_core::time::{DurationMs, TimestampMs};
@@ -56,6 +57,7 @@ pub fn submission(settings: &Settings, store: TimestampMs, entropy: &mut Entropy
         policy: policy(settings, entropy),
         requires: requires(entropy),
         tags: Tags::default(),
+        limits: Limits::default(),
         start: start(store, entropy),
         deadline: happens(entropy, 150)
             .then(|| store.plus(DurationMs::new(between(entropy, 0, 12_000)))),

@@ -77,6 +77,7 @@ command_kinds! {
     ForgetSignals "forget_signals" Absolute;
     Block "block" Absolute;
     Unblock "unblock" Absolute;
+    CheckSlot "check_slot" Absolute;
     OnDue "on_due" Absolute;
 }
 

@@ -8,7 +8,9 @@ use crate::capability::Capabilities;
 use crate::id::{
     ExecutionId, ExecutionKind, LaneId, LeaseEpoch, Namespace, Nonce, RequestId, SuspensionId,
 };
+use crate::limits::Limits;
 use crate::policy::{ExecutionPolicy, Priority};
+use crate::quota_ref::QuotaRef;
 use crate::state::TerminalOutcome;
 use crate::tags::Tags;
 use crate::time::TimestampMs;
@@ -69,12 +71,30 @@ pub struct Execution {
     pub last_release: Option<Release>,
     /// The latest calls of operators, so that a repeat is recognised.
     pub requests: Bounded<(RequestId, OperatorOutcome), 8>,
+    /// The budgets and quotas that it counts towards, if there are any.
+    pub limits: Option<Box<Limited>>,
     /// Its waitpoints and suspensions, once it has had one.
     pub waiting: Option<Box<Waiting>>,
     /// How many attempts, counted from the first, may have output; retention removes it.
     pub framed: u32,
     /// The next step of the record's removal, which is due now.
     pub continuation: Option<Continuation>,
+}
+
+/// The limits of an execution, and which of them it waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limited {
+    /// The budgets and quotas.
+    pub limits: Limits,
+    /// The place of the quota that refused it a slot last, among its quotas.
+    pub waits_for: Option<u8>,
+}
+
+impl Limited {
+    /// The quota that refused it a slot last.
+    pub fn awaited(&self) -> Option<&QuotaRef> {
+        self.limits.quotas.get(usize::from(self.waits_for?))
+    }
 }
 
 /// The counters of an execution.

@@ -19,7 +19,9 @@ pub use attempt::{Attempt, AttemptEnd, AttemptKind, AttemptSummary};
 pub use blocks::{BlockEntry, BlockKind, Blocks};
 pub use decision::{Decision, Next, Ruling, SideEffects, ValueEffect, ValueKind, Verdict};
 pub use event::{Event, EventKind};
-pub use execution::{ContentDigest, Continuation, Counts, Execution, OperatorOutcome, Progress};
+pub use execution::{
+    ContentDigest, Continuation, Counts, Execution, Limited, OperatorOutcome, Progress,
+};
 pub use frame::{Frame, MAX_FRAME_METADATA, MAX_FRAME_PAYLOAD};
 pub use grant::{ConsumedGrant, Grant, GrantAudit};
 pub use lease::{ClaimKind, FailOutcome, Fence, Lease, LeaseFate, Release, ReleaseOutcome};

@@ -45,14 +45,14 @@ pub struct BlockOutcome {
 /// # Errors
 ///
 /// `ExecutionNotRunnable`: only an execution that waits to run can be held back. One whose lease
-/// was lost waits too, but only a missing capability can hold it back.
+/// was lost waits too, but only a missing capability and limits can hold it back.
 pub fn block(current: &Execution, command: &Block, now: TimestampMs) -> Ruling<BlockOutcome> {
     let kind = command.kind;
     check_waits(current, kind)?;
     if current.blocks().is_some_and(|blocks| blocks.get(kind).is_some()) {
         return Ok(Verdict::Repeat(held_by(current)));
     }
-    let wait = DurationMs::new(1_000 << current.counts.rechecks.min(6)).min(MAX_RECHECK);
+    let wait = recheck_wait(current);
     let recheck_at = match kind {
         BlockKind::Operator | BlockKind::Lane | BlockKind::Dependencies => None,
         BlockKind::Budget | BlockKind::Quota => Some(command.recheck_at.unwrap_or(now.plus(wait))),
@@ -64,6 +64,11 @@ pub fn block(current: &Execution, command: &Block, now: TimestampMs) -> Ruling<B
     }
     let outcome = held_by(&next);
     Ok(Decision::put(next, now, outcome).event(Event::Blocked { kind }).into())
+}
+
+/// The time until a block is checked again: 1 s, doubling with each check up to 60 s.
+pub(super) fn recheck_wait(current: &Execution) -> DurationMs {
+    DurationMs::new(1_000 << current.counts.rechecks.min(6)).min(MAX_RECHECK)
 }
 
 /// The longest time until a block is checked again.
@@ -106,13 +111,13 @@ pub(super) fn unblock_for(
 }
 
 /// Refuses an execution that this reason cannot hold back. Any reason can hold back a runnable one;
-/// a missing capability also one whose lease is marked as lost, which waits to be taken over.
-fn check_waits(current: &Execution, kind: BlockKind) -> Result<(), Rejection> {
+/// a missing capability and limits also one whose lease is marked as lost, which waits to be taken
+/// over.
+pub(super) fn check_waits(current: &Execution, kind: BlockKind) -> Result<(), Rejection> {
+    let also_lost = matches!(kind, BlockKind::Route | BlockKind::Budget | BlockKind::Quota);
     match &current.phase {
         Phase::Runnable(_) => Ok(()),
-        Phase::Active(active) if kind == BlockKind::Route && active.fate != LeaseFate::Held => {
-            Ok(())
-        }
+        Phase::Active(active) if also_lost && active.fate != LeaseFate::Held => Ok(()),
         phase => Err(Rejection::ExecutionNotRunnable { lifecycle_phase: phase.word() }),
     }
 }

@@ -10,11 +10,12 @@ use crate::capability::Capabilities;
 use crate::error::Rejection;
 use crate::execution::facts::Facts;
 use crate::execution::record::{
-    Blocks, ContentDigest, Counts, Decision, DelayReason, Event, Execution, NextAttempt, NotBefore,
-    Phase, Ruling, Runnable, ValueEffect, ValueKind, Verdict,
+    Blocks, ContentDigest, Counts, Decision, DelayReason, Event, Execution, Limited, NextAttempt,
+    NotBefore, Phase, Ruling, Runnable, ValueEffect, ValueKind, Verdict,
 };
 use crate::execution::retention::CREATE_WITHIN;
 use crate::id::{ExecutionId, ExecutionKind, LaneId, LeaseEpoch, Namespace, Nonce};
+use crate::limits::Limits;
 use crate::policy::{ExecutionPolicy, Priority};
 use crate::tags::Tags;
 use crate::time::{DurationMs, TimestampMs, Window};
@@ -48,6 +49,8 @@ pub struct Create {
     pub requires: Capabilities,
     /// Labels.
     pub tags: Tags,
+    /// The budgets and quotas that it counts towards.
+    pub limits: Limits,
     /// When it may start.
     pub start: Start,
     /// When it expires; the policy's `execution_deadline_ms` counts too, and the earlier one holds.
@@ -97,7 +100,7 @@ impl CreateOutcome {
 /// # Errors
 ///
 /// `IdempotencyMismatch`, `LaneDraining`, `LaneDisabled`, `PayloadTooLarge`, `InvalidPolicy`,
-/// `DeadlineNotInFuture`. A repeat is recognised before any of them.
+/// `InvalidInput` for the limits, `DeadlineNotInFuture`. A repeat is recognised before any of them.
 pub fn create(facts: &Facts<'_>, command: &Create, now: TimestampMs) -> Ruling<CreateOutcome> {
     let id = command.execution_id;
     if let Some(existing) = facts.record {
@@ -115,6 +118,7 @@ pub fn create(facts: &Facts<'_>, command: &Create, now: TimestampMs) -> Ruling<C
         return Err(Rejection::PayloadTooLarge { bytes, limit: command.payload_limit });
     }
     command.policy.check()?;
+    let limits = command.limits.clone().checked()?;
     let by_policy = command.policy.timeout.execution_deadline_ms.map(|after| now.plus(after));
     let deadline = [command.deadline, by_policy].into_iter().flatten().min();
     if let Some(deadline) = deadline
@@ -127,7 +131,10 @@ pub fn create(facts: &Facts<'_>, command: &Create, now: TimestampMs) -> Ruling<C
         Start::At(instant) => instant,
         Start::After(delay) => now.plus(delay),
     };
-    let next = waiting(command, until, deadline, now);
+    let mut next = waiting(command, until, deadline, now);
+    if !limits.is_empty() {
+        next.limits = Some(Box::new(Limited { limits, waits_for: None }));
+    }
     let event = Event::Created { namespace: command.namespace.clone(), lane: command.lane.clone() };
     // One that starts immediately must not be committed before its start.
     let started = if until > now { Window::ALWAYS } else { Window::from(until) };
@@ -179,14 +186,15 @@ fn waiting(
         progress: None,
         last_release: None,
         requests: Bounded::new(),
+        limits: None,
         waiting: None,
         framed: 0,
         continuation: None,
     }
 }
 
-/// The digest of a submission's content: lane, kind, payload, priority, policy, capabilities, tags
-/// and delay.
+/// The digest of a submission's content: lane, kind, payload, priority, policy, capabilities, tags,
+/// limits and delay.
 pub fn content_digest(command: &Create) -> ContentDigest {
     let fields = (
         &command.lane,
@@ -195,6 +203,7 @@ pub fn content_digest(command: &Create) -> ContentDigest {
         &command.policy,
         &command.requires,
         &command.tags,
+        &command.limits,
         command.start,
         command.payload.is_some(),
     );

@@ -35,6 +35,9 @@ pub enum Offered {
     /// The worker lacks a capability. The execution is blocked by route, where it does not hold up
     /// others, until a worker that fits claims it.
     BlockedByRoute(Rejection),
+    /// A budget or a quota does not let it start now. It is blocked until that is looked at again,
+    /// or until a slot is free.
+    HeldByLimit(Rejection),
     /// The execution cannot be claimed now. Its index entries were written again.
     GivenBack(Rejection),
 }

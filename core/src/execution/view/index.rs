@@ -1,8 +1,11 @@
 //! The index entries of an execution: one function of its record, so that no rule writes an index
 //! by hand. A change of this function is a change of the record's format.
 
+use uuid::Uuid;
+
 use crate::execution::record::{BlockKind, Execution, LeaseFate, Phase};
 use crate::policy::ReclaimMode;
+use crate::resource::{ResourceKind, uuid_of};
 use crate::score::Score;
 
 use super::due::next_due;
@@ -18,6 +21,8 @@ pub struct IndexEntries {
     pub retention: Option<Score>,
     /// Its position among those for which no worker had the capabilities.
     pub blocked_route: Option<Score>,
+    /// Its position among those that wait for a slot of a quota.
+    pub awaits_slot: Option<Score>,
     /// Its position in lists by creation time.
     pub all: Score,
 }
@@ -28,6 +33,8 @@ pub fn index_entries(execution: &Execution) -> IndexEntries {
     let blocks = execution.blocks();
     let free = blocks.is_some_and(|blocks| blocks.is_empty());
     let unroutable = blocks.is_some_and(|blocks| blocks.get(BlockKind::Route).is_some());
+    let awaits_slot = blocks.is_some_and(|blocks| blocks.is_only(BlockKind::Quota))
+        && execution.limits.as_ref().is_some_and(|limited| limited.awaited().is_some());
     let over = matches!(execution.phase, Phase::Terminal(_));
     let next = next_due(execution).map(|(at, _)| Score::at(at));
     IndexEntries {
@@ -35,8 +42,15 @@ pub fn index_entries(execution: &Execution) -> IndexEntries {
         due: next.filter(|_| !over),
         retention: next.filter(|_| over),
         blocked_route: unroutable.then_some(place),
+        awaits_slot: awaits_slot.then_some(place),
         all: Score::at(execution.created_at),
     }
+}
+
+/// Returns the uuid of the record of the quota's use that an execution waits for a slot of.
+pub fn awaited_use(execution: &Execution) -> Option<Uuid> {
+    let of = execution.limits.as_ref()?.awaited()?;
+    Some(uuid_of(ResourceKind::QuotaUses, &of.names(&execution.namespace)))
 }
 
 /// Whether an execution waits for nothing but a worker that has its capabilities.

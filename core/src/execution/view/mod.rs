@@ -5,14 +5,16 @@ mod due;
 mod index;
 mod output;
 mod situation;
+mod slot;
 mod snapshot;
 mod state_vector;
 mod why;
 
 pub use due::{DueKind, due_times, next_due};
-pub use index::{IndexEntries, index_entries, waits_for_capabilities};
+pub use index::{IndexEntries, awaited_use, index_entries, waits_for_capabilities};
 pub use output::{CloseReason, output_closed};
 pub use situation::{Situation, situation};
+pub use slot::slot_of;
 pub use snapshot::{
     ExecutionSnapshot, GrantSnapshot, LeaseSnapshot, SuspensionSnapshot, WaitpointSnapshot,
     snapshot,

@@ -2,25 +2,24 @@
 
 use crate::error::{Applied, Bug, EngineError, Missing, Rejection};
 use crate::execution::{
-    CommandSpec, Decide, Decision, Facts, FirstSeen, FoundSignal, IdentityKind, Origin, Purpose,
-    SignalRecord, Verdict,
+    CommandSpec, Decide, Decision, Facts, FirstSeen, IdentityKind, Origin, Purpose, Verdict,
 };
-use crate::id::SignalId;
 use crate::op::doubt::{Doubt, Evidence, SentCommit};
-use crate::op::loaded::{Loaded, load_of, other_reply, signal_key, unreadable, value_key};
+use crate::op::loaded::{Loaded, load_of, other_reply, signal_key, value_key};
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
 use crate::partition::Partition;
 use crate::planted::planted;
-use crate::store::codec::Codec;
 use crate::store::{
     Commit, Failure, Fetched, Read, RecordKey, Reply, ReplyBody, Request, Stored, UnitReply,
     Version,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
+use super::basis::{Basis, Found, Unusable, found_signal};
 use super::commit_unit::{CommitUnit, Stamp, commit_unit, quarantine};
 use super::facts::ReadFacts;
+use super::gating::{Gating, note_slots};
 
 /// Carries one command to its execution, and reads the facts that it needs.
 ///
@@ -44,6 +43,8 @@ pub struct CarryCommand<C: Decide> {
     recognised: bool,
     /// The facts besides the record; `None` if the command needs none.
     facts: Option<Box<ReadFacts>>,
+    /// The limits of the execution, once the rule has asked for them.
+    gating: Option<Box<Gating>>,
 }
 
 /// The state of a record that an operation knows before its first step.
@@ -98,35 +99,6 @@ struct CommitInFlight<T> {
     after: Option<Loaded>,
 }
 
-/// The facts that a decision is made on.
-struct Basis {
-    record: Option<Loaded>,
-    /// The record of the signal that the command names.
-    signal: Option<FoundSignal>,
-    /// The store's clock.
-    at: TimestampMs,
-    /// Whether the record, the signal and the time are from one reply.
-    fresh: bool,
-    /// The values that the command fetches, if they are from the same reply.
-    values: Option<Vec<Fetched>>,
-}
-
-/// The records of one reply.
-struct Found {
-    record: Option<Loaded>,
-    signal: Option<FoundSignal>,
-}
-
-/// Why the records of a reply cannot be used.
-enum Unusable {
-    /// They are not those that were requested.
-    OtherReply,
-    /// The execution's record, of this version, does not decode.
-    Corrupt(Bug, Version),
-    /// A record cannot be read.
-    Unreadable(EngineError),
-}
-
 type Output<T> = Result<Committed<T>, EngineError>;
 
 impl<C: Decide> CarryCommand<C> {
@@ -154,6 +126,7 @@ impl<C: Decide> CarryCommand<C> {
             given_up: None,
             recognised: false,
             facts,
+            gating: None,
         }
     }
 
@@ -173,7 +146,8 @@ impl<C: Decide> CarryCommand<C> {
     /// Decides on the known record, or reads it.
     fn go_on(&mut self, now: HostTime) -> Step<Output<C::Outcome>> {
         let (signal, values) = (None, None);
-        let stale = |record| Basis { record, signal, at: now.store, fresh: false, values };
+        let at = self.gating.as_ref().and_then(|gating| gating.time(now)).unwrap_or(now.store);
+        let stale = |record| Basis { record, signal, at, fresh: false, values };
         match std::mem::take(&mut self.known) {
             // The signal's record must be from the reply that the decision is made on.
             _ if self.spec.needs.signal.is_some() => self.read(),
@@ -222,6 +196,7 @@ impl<C: Decide> CarryCommand<C> {
             keyring: self.facts.as_ref().and_then(|facts| facts.keyring()),
             buffered: self.facts.as_ref().map(|facts| facts.buffered()),
             lanes: self.facts.as_ref().and_then(|facts| facts.lanes()),
+            admission: self.gating.as_ref().and_then(|gating| gating.admission(evidence.version)),
             first_seen: self.first_seen,
         };
         let ruling = self.command.decide(&facts, at);
@@ -372,6 +347,12 @@ impl<C: Decide> CarryCommand<C> {
         let CommitInFlight { outcome, sent, after: record } = commit;
         match reply {
             UnitReply::Committed { fetched: values } => {
+                let before = match &self.known {
+                    Known::Stale(loaded) => Some(&*loaded.execution),
+                    _ => None,
+                };
+                let after = record.as_ref().map(|loaded| &*loaded.execution);
+                note_slots(self.gating.as_deref(), before, after, self.patience.context());
                 let first_sent = self.first_sent.unwrap_or(now.local);
                 let repeat = false;
                 Step::Done(Ok(Committed { outcome, repeat, values, at, first_sent, record }))
@@ -442,6 +423,7 @@ impl<C: Decide> CarryCommand<C> {
         now: HostTime,
     ) -> Step<Output<C::Outcome>> {
         let is_certain = self.is_certain(current.as_ref(), at, now);
+        let loaded = current.clone();
         // The record to decide on after the missing facts are read: this one, or a newly read one
         // if an earlier commit is in doubt.
         let known = current.filter(|_| self.doubt.is_empty());
@@ -456,6 +438,12 @@ impl<C: Decide> CarryCommand<C> {
             _ => None,
         };
         let applied = self.applied();
+        if let (Some(Missing::Limits), Some(loaded)) = (missing, loaded) {
+            let Some(grant) = self.spec.needs.grant else { return Step::fail(rejection) };
+            let (gating, patience) = (self.gating.get_or_insert_default(), self.patience.fork());
+            let asked = gating.ask(&loaded, grant, patience, at, now);
+            return asked.then_ok(|()| self.go_on(now));
+        }
         match (missing, &mut self.facts) {
             // A command that gives up reads them too: it may be a repeat.
             (Some(what), Some(facts)) => {
@@ -538,21 +526,6 @@ impl<C: Decide> CarryCommand<C> {
     }
 }
 
-/// Decodes the record of a signal that the store returned.
-fn found_signal(
-    id: SignalId,
-    stored: Option<Stored>,
-    codec: &Codec,
-) -> Result<FoundSignal, Unusable> {
-    let Some(stored) = stored else { return Ok(FoundSignal::Absent) };
-    let decoded = codec.decode::<SignalRecord>(&stored.bytes).map_err(unreadable);
-    let signal = decoded.map_err(Unusable::Unreadable)?;
-    if signal.id != id {
-        return Err(Unusable::OtherReply);
-    }
-    Ok(FoundSignal::Taken(Box::new(signal)))
-}
-
 impl<C: Decide> Operation for CarryCommand<C> {
     type Output = Output<C::Outcome>;
 
@@ -562,23 +535,32 @@ impl<C: Decide> Operation for CarryCommand<C> {
 
     fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
         let reads = self.facts.as_ref().and_then(|facts| facts.reply_within(now));
-        let left = reads.into_iter().fold(self.patience.left(now), DurationMs::min);
+        let asks = self.gating.as_ref().and_then(|gating| gating.reply_within(now));
+        let left = reads.into_iter().chain(asks).fold(self.patience.left(now), DurationMs::min);
         // A command that is applied may read the values for its answer after its deadline.
         (left > DurationMs::ZERO || !self.recognised).then_some(left)
     }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
-        let step = self.step(event, now);
-        if self.recognised {
-            // The command is applied, and this reads the values for the answer.
-            return step;
+        let mut step = self.step(event, now);
+        // If the command is applied, this reads the values for the answer.
+        if !self.recognised {
+            step = self.patience.in_time(step, self.spec.name, self.applied(), now);
         }
-        self.patience.in_time(step, self.spec.name, self.applied(), now)
+        if let (Step::Done(result), Some(gating)) = (&step, &mut self.gating) {
+            let after = result.as_ref().ok().and_then(|done| done.record.as_ref());
+            let in_doubt = result.is_err() && !self.doubt.is_empty();
+            gating.end(after.map(|loaded| &*loaded.execution), in_doubt);
+        }
+        step
     }
 }
 
 impl<C: Decide> CarryCommand<C> {
     fn step(&mut self, event: Event, now: HostTime) -> Step<Output<C::Outcome>> {
+        if let Some(gating) = self.gating.as_mut().filter(|gating| gating.is_asking()) {
+            return gating.resume(event, now).then_ok(|()| self.go_on(now));
+        }
         let applied = self.applied();
         if let Some(facts) = self.facts.as_mut().filter(|facts| facts.is_reading()) {
             let read = facts.resume(event, applied, now);

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::execution::{
     Decision, Event, Execution, IndexEntries, Next, Phase, Purpose, SideEffects, ValueEffect,
-    ValueKind, index_entries,
+    ValueKind, awaited_use, index_entries,
 };
 use crate::id::ExecutionId;
 use crate::op::loaded::{Loaded, frames_of, signal_key, value_key};
@@ -140,6 +140,31 @@ impl Change<'_> {
         write(&|| IndexName::All { namespace: namespace() }, all, again);
         if route.new.is_some() && route.old.is_none() {
             unit.ring.push(Topic::Routes { namespace: namespace() });
+        }
+        let places = [(before, old), (after, new)].map(|(record, entries)| {
+            let (usage, score) = (awaited_use(record?)?, entries?.awaits_slot?);
+            Some((usage, score))
+        });
+        self.write_slot(places, unit);
+    }
+
+    /// Moves the entry of an execution that waits for a slot. Its index is that of the quota, which
+    /// may be another one after the commit.
+    fn write_slot(&self, [old, new]: [Option<(Uuid, Score)>; 2], unit: &mut Unit) {
+        if old == new && !self.repair {
+            return;
+        }
+        let mut write = |usage, score| {
+            let (index, member) = (IndexName::AwaitsSlot { usage }, self.id.uuid());
+            unit.index.push(IndexWrite { index, member, score });
+        };
+        if let Some((usage, _)) = old
+            && new.is_none_or(|(other, _)| other != usage)
+        {
+            write(usage, None);
+        }
+        if let Some((usage, score)) = new {
+            write(usage, Some(score));
         }
     }
 

@@ -156,7 +156,7 @@ impl ReadFacts {
         match missing {
             Missing::Secrets => self.renew_secrets(at, now),
             Missing::BufferedSignals => self.read_signals(),
-            Missing::Signal | Missing::Lanes => {
+            Missing::Signal | Missing::Lanes | Missing::Limits => {
                 Step::fail(crate::error::Rejection::Unread { what: missing })
             }
         }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use crate::error::{Bug, EngineError};
-use crate::execution::{Execution, IndexEntries, index_entries};
+use crate::execution::{Execution, IndexEntries, awaited_use, index_entries};
 use crate::id::{ExecutionId, ExecutionKind, LaneId, Namespace};
 use crate::partition::Partition;
 use crate::score::Score;
@@ -148,6 +148,7 @@ fn words(index: &IndexName) -> String {
         IndexName::Due => "the timer".to_owned(),
         IndexName::Retention => "retention".to_owned(),
         IndexName::BlockedRoute { .. } => "those that no worker fits".to_owned(),
+        IndexName::AwaitsSlot { .. } => "those that wait for a quota".to_owned(),
         IndexName::All { .. } => "the list".to_owned(),
         IndexName::Quarantine => "quarantine".to_owned(),
         IndexName::Signals { .. } => "its signals".to_owned(),
@@ -440,6 +441,8 @@ impl AuditPartition {
             IndexName::Due => entries.due,
             IndexName::Retention => entries.retention,
             IndexName::BlockedRoute { .. } => entries.blocked_route,
+            IndexName::AwaitsSlot { usage } if awaited_use(execution) != Some(*usage) => None,
+            IndexName::AwaitsSlot { .. } => entries.awaits_slot,
             IndexName::All { .. } => Some(entries.all),
             IndexName::Quarantine
             | IndexName::Signals { .. }
@@ -502,6 +505,7 @@ impl AuditPartition {
             IndexName::All { .. } => seen.in_list = true,
             // Only indexes of executions are looked at.
             IndexName::Quarantine
+            | IndexName::AwaitsSlot { .. }
             | IndexName::Signals { .. }
             | IndexName::Resources { .. }
             | IndexName::Expiry(_) => {}

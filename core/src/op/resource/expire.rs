@@ -1,6 +1,7 @@
 //! Removing records beside executions once their time is over.
 
 use crate::error::{Applied, EngineError};
+use crate::op::context::{UseTask, UseWork};
 use crate::op::loaded::other_reply;
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
@@ -16,7 +17,8 @@ use crate::time::{DurationMs, HostTime, TimestampMs, Window};
 
 use super::stored::{LoadedResource, key_of, write_entries};
 
-/// Removes the records of one kind in one partition whose time is over, at most 64.
+/// Removes the records of one kind in one partition whose time is over, at most 64. Uses of quotas
+/// with slots are left for the program to check.
 #[derive(Clone, Debug)]
 pub struct RemoveExpired<R> {
     partition: Partition,
@@ -53,6 +55,12 @@ impl<R: Resource> RemoveExpired<R> {
                 Some(Err(_)) => continue,
                 Some(Ok(loaded)) => match loaded.record().expires_at() {
                     Some(expires_at) if expires_at <= at => {
+                        if let Some((namespace, of)) = loaded.record().visits() {
+                            let (namespace, of) = (namespace.clone(), of.clone());
+                            let task = UseTask { namespace, of, work: UseWork::Check };
+                            self.patience.context().uses().push(task);
+                            continue;
+                        }
                         unit.window = Window::from(expires_at);
                         unit.remove.push(key_of(&id));
                         write_entries(&mut unit, member, Some(loaded.record()), None);

@@ -2,6 +2,7 @@
 
 mod change;
 mod expire;
+mod gate;
 mod lanes;
 mod list;
 mod read;
@@ -11,6 +12,7 @@ mod tests;
 
 pub use change::{ChangeResource, ResourceChanged};
 pub use expire::RemoveExpired;
+pub(super) use gate::Gate;
 pub use lanes::ReadLanes;
 pub use list::{ListResources, ResourcePage};
 pub use read::ReadResources;

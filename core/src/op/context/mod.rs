@@ -1,5 +1,11 @@
 //! The context that a program passes to each of its operations.
 
+mod budgets;
+mod uses;
+
+pub use budgets::BudgetsCache;
+pub use uses::{UseQueue, UseTask, UseWork};
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,18 +13,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::EngineError;
 use crate::id::Namespace;
 use crate::lane::{LANES_FOR, Lanes};
+use crate::partition::PartitionConfig;
 use crate::planted::planted;
 use crate::store::codec::Codec;
 use crate::store_id::StoreId;
 use crate::time::{DurationMs, TimestampMs};
 use crate::token::{KEYRING_FOR, KnownKeyring};
 
-use super::loaded::unreadable;
-use super::retry_budget::RetryBudget;
+use crate::op::loaded::unreadable;
+use crate::op::retry_budget::RetryBudget;
 
 /// The context that a program passes to each of its operations: how long it may try, the program's
-/// codec, the store that it is connected to, the secrets of tokens and the lanes that it has read,
-/// and the budget of its retries.
+/// codec, the store that it is connected to, the secrets of tokens, the lanes and the budgets that it
+/// has read, the work on quotas that is left to do, and the budget of its retries.
 #[derive(Clone, Debug)]
 pub struct OperationContext {
     allowed: DurationMs,
@@ -26,6 +33,9 @@ pub struct OperationContext {
     store: KnownStore,
     keyrings: KeyringCache,
     lanes: LanesCache,
+    budgets: BudgetsCache,
+    uses: UseQueue,
+    partitions: PartitionConfig,
     retries: RetryBudget,
 }
 
@@ -38,6 +48,9 @@ impl OperationContext {
             store: KnownStore::default(),
             keyrings: KeyringCache::default(),
             lanes: LanesCache::default(),
+            budgets: BudgetsCache::default(),
+            uses: UseQueue::default(),
+            partitions: PartitionConfig::default(),
             retries: RetryBudget::default(),
         }
     }
@@ -52,6 +65,12 @@ impl OperationContext {
     #[must_use]
     pub fn with_retries(self, retries: RetryBudget) -> Self {
         Self { retries, ..self }
+    }
+
+    /// The same context for a store with these partitions, in place of the default ones.
+    #[must_use]
+    pub fn with_partitions(self, partitions: PartitionConfig) -> Self {
+        Self { partitions, ..self }
     }
 
     /// The same context for a store without lanes that were changed: it takes all lanes as active,
@@ -79,6 +98,21 @@ impl OperationContext {
     /// The lanes that the program has read.
     pub const fn lanes(&self) -> &LanesCache {
         &self.lanes
+    }
+
+    /// Whether the budgets that the program has read are at their limits.
+    pub const fn budgets(&self) -> &BudgetsCache {
+        &self.budgets
+    }
+
+    /// The work on the uses of quotas that the program has to do next.
+    pub const fn uses(&self) -> &UseQueue {
+        &self.uses
+    }
+
+    /// The partitions of the store.
+    pub const fn partitions(&self) -> &PartitionConfig {
+        &self.partitions
     }
 
     /// The program's codec.
@@ -158,7 +192,7 @@ struct CachedKeyring {
 
 impl KeyringCache {
     /// The secrets as they were read, if that is less than [`KEYRING_FOR`] ago.
-    pub(super) fn get(&self, local: TimestampMs) -> Option<KnownKeyring> {
+    pub(in crate::op) fn get(&self, local: TimestampMs) -> Option<KnownKeyring> {
         let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let CachedKeyring { ring, asked_at } = cached.as_ref()?;
         let age = local.since(*asked_at);
@@ -166,7 +200,7 @@ impl KeyringCache {
     }
 
     /// Notes the secrets that were requested at this time of the host's clock.
-    pub(super) fn put(&self, ring: KnownKeyring, asked_at: TimestampMs) {
+    pub(in crate::op) fn put(&self, ring: KnownKeyring, asked_at: TimestampMs) {
         let cached = CachedKeyring { ring, asked_at };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(cached);
     }
@@ -195,7 +229,11 @@ struct CachedLanes {
 
 impl LanesCache {
     /// Returns the lanes of a namespace if they were requested less than [`LANES_FOR`] ago.
-    pub(super) fn fresh(&self, namespace: &Namespace, local: TimestampMs) -> Option<Arc<Lanes>> {
+    pub(in crate::op) fn fresh(
+        &self,
+        namespace: &Namespace,
+        local: TimestampMs,
+    ) -> Option<Arc<Lanes>> {
         if self.all_active {
             return Some(Arc::new(Lanes::new(namespace.clone())));
         }
@@ -206,13 +244,13 @@ impl LanesCache {
     }
 
     /// Returns the lanes of a namespace, however old.
-    pub(super) fn latest(&self, namespace: &Namespace) -> Option<Arc<Lanes>> {
+    pub(in crate::op) fn latest(&self, namespace: &Namespace) -> Option<Arc<Lanes>> {
         let cached = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         cached.get(namespace).map(|cached| cached.lanes.clone())
     }
 
     /// Notes lanes that were requested at this time of the host's clock.
-    pub(super) fn put(&self, lanes: Arc<Lanes>, asked_at: TimestampMs) {
+    pub(in crate::op) fn put(&self, lanes: Arc<Lanes>, asked_at: TimestampMs) {
         let namespace = lanes.namespace().clone();
         let cached = CachedLanes { lanes, asked_at: Some(asked_at) };
         self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(namespace, cached);

@@ -1,0 +1,100 @@
+//! What budgets and quotas decide about a grant (`docs/spec.md`, 7), and the check of a slot that an
+//! execution may have left behind.
+
+use crate::error::{Missing, Rejection};
+use crate::execution::facts::{Admission, Facts, Held};
+use crate::execution::record::{
+    BlockEntry, BlockKind, Decision, Event, Execution, Next, Ruling, Verdict,
+};
+use crate::execution::view::slot_of;
+use crate::id::{ExecutionId, GrantId};
+use crate::planted::planted;
+use crate::time::TimestampMs;
+
+use super::block::{check_waits, recheck_wait};
+use super::issue_claim_grant::unused_from;
+
+/// The ruling of a rule that may give a grant, if the limits of the execution allow that grant.
+/// Otherwise the execution is held back, with the outcome that `held` returns, or the command is
+/// refused if it returns none. An execution without limits is ruled as before. \[INV-QUOTA-1\]
+pub(in crate::execution) fn within_limits<T>(
+    facts: &Facts<'_>,
+    grant: GrantId,
+    now: TimestampMs,
+    ruling: Ruling<T>,
+    held: impl FnOnce(Rejection) -> Option<T>,
+) -> Ruling<T> {
+    let (Ok(Verdict::Apply(decision)), Some(current)) = (&ruling, facts.record) else {
+        return ruling;
+    };
+    let Next::Put(next) = &decision.next else { return ruling };
+    let begins = slot_of(next) == Some(grant) && slot_of(current) != Some(grant);
+    if next.limits.is_none() || !begins {
+        return ruling;
+    }
+    match facts.admission.filter(|admission| admission.grant == grant) {
+        None => Err(Rejection::Unread { what: Missing::Limits }),
+        Some(Admission { held: None, .. }) => ruling,
+        Some(Admission { held: Some(why), .. }) => match held(why.rejection.clone()) {
+            Some(outcome) => hold_back(current, why, outcome, now),
+            None => Err(why.rejection.clone()),
+        },
+    }
+}
+
+/// Holds an execution back that a limit does not let start.
+fn hold_back<T>(current: &Execution, held: &Held, outcome: T, now: TimestampMs) -> Ruling<T> {
+    check_waits(current, held.kind)?;
+    let wait = recheck_wait(current);
+    let wait = match (held.kind, held.retry_after) {
+        (BlockKind::Budget, Some(reset)) => wait.min(reset),
+        (_, Some(turn)) => turn,
+        (_, None) => wait,
+    };
+    let mut next = current.clone();
+    if let Some(limited) = &mut next.limits {
+        limited.waits_for = held.quota;
+    }
+    let kind = held.kind;
+    if let Some(blocks) = next.blocks_mut() {
+        blocks.insert(BlockEntry { kind, recheck_at: Some(now.plus(wait)) });
+    }
+    let decision = Decision::put(next, now, outcome).within(unused_from(current));
+    Ok(decision.event(Event::Blocked { kind }).into())
+}
+
+/// Asks whether an execution still has the grant for which it took slots. If not, the record gets a
+/// new version, so that no commit of that grant that is under way can be applied any more.
+///
+/// Identity: the record itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckSlot {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// The grant.
+    pub grant_id: GrantId,
+}
+
+/// The outcome of `check_slot`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotCheck {
+    /// It runs, or its worker may claim it, under the grant.
+    Held,
+    /// It neither has the grant nor will get it.
+    Free,
+}
+
+/// Decides whether the slots of a grant are free. \[INV-QUOTA-1\]
+///
+/// # Errors
+///
+/// None.
+pub fn check_slot(current: &Execution, command: &CheckSlot, now: TimestampMs) -> Ruling<SlotCheck> {
+    if slot_of(current) == Some(command.grant_id) {
+        return Ok(Verdict::Repeat(SlotCheck::Held));
+    }
+    if planted!(SlotFreedUnfenced) {
+        return Ok(Verdict::Repeat(SlotCheck::Free));
+    }
+    Ok(Decision::put(current.clone(), now, SlotCheck::Free).into())
+}

@@ -1,0 +1,74 @@
+//! Work on the uses of quotas that operations leave behind, for the program to do next.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::id::{GrantId, Namespace};
+use crate::quota_ref::QuotaRef;
+
+/// Work on the use of a quota.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UseTask {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The quota and the key.
+    pub of: QuotaRef,
+    /// The work.
+    pub work: UseWork,
+}
+
+/// What is to be done about the use of a quota. Afterwards free slots are offered to the executions
+/// that wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UseWork {
+    /// Frees the slot of a grant.
+    Free {
+        /// The grant.
+        grant: GrantId,
+        /// Whether nothing was started under it.
+        unused: bool,
+    },
+    /// Compares slots with the executions that hold them, where that is due.
+    Check,
+    /// Only offers free slots.
+    Wake,
+}
+
+/// The work that a program has to do next. Clones share it.
+///
+/// Work that gets lost, with the program or because there is too much, costs time and no slot: slots
+/// are checked, and executions that wait are looked at again.
+#[derive(Clone, Default)]
+pub struct UseQueue(Arc<Mutex<VecDeque<UseTask>>>);
+
+/// The most tasks in a queue.
+const MAX_TASKS: usize = 10_000;
+
+impl UseQueue {
+    /// Adds a task, unless it is there already or there are too many.
+    pub(in crate::op) fn push(&self, task: UseTask) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = matches!(task.work, UseWork::Free { .. });
+        if tasks.len() < MAX_TASKS && (is_free || !tasks.contains(&task)) {
+            tasks.push_back(task);
+        }
+    }
+
+    /// Whether there is no task.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Takes the next task.
+    pub fn take(&self) -> Option<UseTask> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+impl fmt::Debug for UseQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What other operations leave behind is not part of the one that shares the queue.
+        f.write_str("UseQueue(..)")
+    }
+}

@@ -1,0 +1,240 @@
+//! Asking the budgets and quotas of an execution whether it may start.
+
+use crate::budget::{Exhausted, LookAtBudget};
+use crate::error::{EngineError, Rejection};
+use crate::execution::{Admission, BlockKind, Execution, Held};
+use crate::id::{BudgetId, ExecutionId, GrantId, Namespace};
+use crate::limits::Limits;
+use crate::op::context::{UseTask, UseWork};
+use crate::op::operation::{Event, Operation, Step};
+use crate::op::patience::Patience;
+use crate::planted::planted;
+use crate::quota::{RefusedBy, Reserve, Reserved};
+use crate::quota_ref::QuotaRef;
+use crate::time::{DurationMs, HostTime, TimestampMs};
+
+use super::change::{ChangeResource, ResourceChanged};
+
+/// Asks all limits of an execution whether it may start under a grant. Each quota with room takes a
+/// slot for the grant. If one has none, or a budget is at its hard limit, the slots that were taken
+/// are given back.
+///
+/// A limit that cannot be read fails the operation: nothing starts.
+#[derive(Clone, Debug)]
+pub(in crate::op) struct Gate {
+    namespace: Namespace,
+    execution: ExecutionId,
+    limits: Limits,
+    grant: GrantId,
+    has_waited: bool,
+    patience: Patience,
+    asking: Asking,
+    /// How many budgets and quotas have allowed it.
+    budgets: usize,
+    quotas: usize,
+    asked_at: TimestampMs,
+}
+
+#[derive(Clone, Debug)]
+enum Asking {
+    Nothing,
+    Budget(Box<ChangeResource<LookAtBudget>>),
+    Quota(Box<ChangeResource<Reserve>>),
+}
+
+impl Gate {
+    /// The limits of this execution, if it has any.
+    pub(in crate::op) fn of(
+        execution: &Execution,
+        grant: GrantId,
+        patience: Patience,
+    ) -> Option<Self> {
+        Some(Self {
+            namespace: execution.namespace.clone(),
+            execution: execution.id,
+            limits: execution.limits.as_ref()?.limits.clone(),
+            grant,
+            has_waited: execution.counts.rechecks > 0,
+            patience,
+            asking: Asking::Nothing,
+            budgets: 0,
+            quotas: 0,
+            asked_at: TimestampMs::ZERO,
+        })
+    }
+
+    /// The quotas in which the grant may have a slot.
+    pub(in crate::op) fn reserved(&self) -> &[QuotaRef] {
+        let asking = usize::from(matches!(self.asking, Asking::Quota(_)));
+        &self.limits.quotas[..self.quotas + asking]
+    }
+
+    /// The grant.
+    pub(in crate::op) const fn grant(&self) -> GrantId {
+        self.grant
+    }
+
+    /// Asks the next limit.
+    fn next(&mut self, now: HostTime) -> Step<<Self as Operation>::Output> {
+        while let Some(budget) = self.limits.budgets.get(self.budgets) {
+            let cached = self.patience.context().budgets().fresh(&self.namespace, budget, now);
+            match cached {
+                Some(exhausted) => match exhausted {
+                    Some(exhausted) => return self.held(held_by(budget, exhausted, now.store)),
+                    None => self.budgets += 1,
+                },
+                None => {
+                    self.asked_at = now.local;
+                    let look = LookAtBudget {
+                        namespace: self.namespace.clone(),
+                        id: budget.clone(),
+                        partitions: *self.patience.context().partitions(),
+                    };
+                    let look = ChangeResource::new(look, self.patience.fork());
+                    self.asking = Asking::Budget(Box::new(look));
+                    return self.resume(Event::Start, now);
+                }
+            }
+        }
+        let Some(of) = self.limits.quotas.get(self.quotas) else {
+            let (grant, held) = (self.grant, None);
+            return Step::Done(Ok(Admission { grant, held }));
+        };
+        let reserve = Reserve {
+            namespace: self.namespace.clone(),
+            of: of.clone(),
+            execution: self.execution,
+            grant: self.grant,
+            has_waited: self.has_waited,
+            partitions: *self.patience.context().partitions(),
+        };
+        let reserve = ChangeResource::new(reserve, self.patience.fork());
+        self.asking = Asking::Quota(Box::new(reserve));
+        self.resume(Event::Start, now)
+    }
+
+    fn found_budget(
+        &mut self,
+        found: Result<ResourceChanged<crate::budget::Budget, crate::budget::Budget>, EngineError>,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
+        self.asking = Asking::Nothing;
+        let budget = self.limits.budgets[self.budgets].clone();
+        match found {
+            Ok(found) => {
+                let exhausted = found.outcome.exhausted(found.at);
+                let budgets = self.patience.context().budgets();
+                budgets.put(&self.namespace, &budget, exhausted.clone(), self.asked_at);
+                match exhausted {
+                    Some(exhausted) => self.held(held_by(&budget, exhausted, found.at)),
+                    None => {
+                        self.budgets += 1;
+                        self.next(now)
+                    }
+                }
+            }
+            Err(error) => match error.rejection() {
+                Some(rejection @ Rejection::BudgetNotFound { .. }) => {
+                    let (kind, rejection) = (BlockKind::Budget, rejection.clone());
+                    self.held(Held { kind, quota: None, rejection, retry_after: None })
+                }
+                _ => self.fail(error),
+            },
+        }
+    }
+
+    fn asked_quota(
+        &mut self,
+        reserved: Result<Reserved, EngineError>,
+        now: HostTime,
+    ) -> Step<<Self as Operation>::Output> {
+        let of = self.limits.quotas[self.quotas].clone();
+        let (quota, rejection, retry_after) = match reserved {
+            Ok(Reserved::Admitted) => {
+                self.asking = Asking::Nothing;
+                self.quotas += 1;
+                return self.next(now);
+            }
+            Ok(Reserved::Refused(RefusedBy::Concurrency { limit, checks })) => {
+                if checks {
+                    self.push(of.clone(), UseWork::Check);
+                }
+                let place = u8::try_from(self.quotas).ok();
+                (place, Rejection::ConcurrencyLimitExceeded { quota: of, limit }, None)
+            }
+            Ok(Reserved::Refused(RefusedBy::Rate { retry_after })) => {
+                let rejection = Rejection::RateLimitExceeded { quota: of, retry_after };
+                (None, rejection, Some(retry_after))
+            }
+            Err(error) => match error.rejection() {
+                Some(rejection @ Rejection::QuotaNotFound { .. }) => {
+                    (None, rejection.clone(), None)
+                }
+                _ => return self.fail(error),
+            },
+        };
+        self.asking = Asking::Nothing;
+        self.held(Held { kind: BlockKind::Quota, quota, rejection, retry_after })
+    }
+
+    fn held(&mut self, held: Held) -> Step<<Self as Operation>::Output> {
+        self.give_back();
+        self.quotas = 0;
+        let (grant, held) = (self.grant, Some(held));
+        Step::Done(Ok(Admission { grant, held }))
+    }
+
+    fn fail(&mut self, error: EngineError) -> Step<<Self as Operation>::Output> {
+        self.give_back();
+        Step::Done(Err(error))
+    }
+
+    /// Gives back the slots that were taken: nothing was committed with the grant.
+    pub(in crate::op) fn give_back(&self) {
+        if planted!(ReservationKept) {
+            return;
+        }
+        for of in self.reserved() {
+            self.push(of.clone(), UseWork::Free { grant: self.grant, unused: true });
+        }
+    }
+
+    fn push(&self, of: QuotaRef, work: UseWork) {
+        let namespace = self.namespace.clone();
+        self.patience.context().uses().push(UseTask { namespace, of, work });
+    }
+}
+
+fn held_by(budget: &BudgetId, exhausted: Exhausted, at: TimestampMs) -> Held {
+    let Exhausted { dimension, limit, resets_at } = exhausted;
+    let budget = budget.clone();
+    let rejection = Rejection::BudgetExhausted { budget, dimension, limit, resets_at };
+    let retry_after = resets_at.map(|reset| reset.since(at));
+    Held { kind: BlockKind::Budget, quota: None, rejection, retry_after }
+}
+
+impl Operation for Gate {
+    /// What the limits say.
+    type Output = Result<Admission, EngineError>;
+
+    fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
+        match &self.asking {
+            Asking::Budget(look) => look.reply_within(now),
+            Asking::Quota(reserve) => reserve.reply_within(now),
+            Asking::Nothing => None,
+        }
+    }
+
+    fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
+        match &mut self.asking {
+            Asking::Nothing => self.next(now),
+            Asking::Budget(look) => {
+                look.resume(event, now).then(|found| self.found_budget(found, now))
+            }
+            Asking::Quota(reserve) => {
+                let step = reserve.resume(event, now);
+                step.then(|reserved| self.asked_quota(reserved.map(|done| done.outcome), now))
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Admitting an execution to a quota, before its grant is committed.
+
+use crate::error::Rejection;
+use crate::id::{ExecutionId, GrantId, Namespace};
+use crate::partition::PartitionConfig;
+use crate::planted::planted;
+use crate::purpose::Purpose;
+use crate::quota_ref::QuotaRef;
+use crate::resource::{Change, Changed, Decided, Facts, ResourceId};
+use crate::time::{DurationMs, TimestampMs, Window};
+
+use super::admissions::spacing;
+use super::record::Quota;
+use super::usage::{AWAITED_FOR, FIRST_CHECK, Holder, QuotaUse};
+
+/// The longest time until an execution that waits for the rate is looked at again: 60 s.
+pub(super) const MAX_WAIT: DurationMs = DurationMs::from_secs(60);
+
+/// Takes a slot for an execution, and counts it towards the rate.
+///
+/// Identity: the grant. A repeat finds its slot. Without a limit of the concurrency there is no
+/// slot, and a repeat counts again.
+#[derive(Clone, Debug)]
+pub struct Reserve {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The quota and the key.
+    pub of: QuotaRef,
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The grant that is to be committed.
+    pub grant: GrantId,
+    /// Whether the execution has waited for its turn. Others do not overtake those that wait.
+    pub has_waited: bool,
+    /// The partitions of the store.
+    pub partitions: PartitionConfig,
+}
+
+/// The outcome of [`Reserve`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// The execution is admitted.
+    Admitted,
+    /// It has to wait.
+    Refused(RefusedBy),
+}
+
+/// The limit that makes an execution wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefusedBy {
+    /// All slots are taken.
+    Concurrency {
+        /// The limit.
+        limit: u32,
+        /// Whether slots are to be compared with their executions.
+        checks: bool,
+    },
+    /// The window is full, or others wait already.
+    Rate {
+        /// When to try again.
+        retry_after: DurationMs,
+    },
+}
+
+impl Change for Reserve {
+    type Record = QuotaUse;
+    type Beside = Quota;
+    type Outcome = Reserved;
+
+    const NAME: &'static str = "reserve";
+
+    fn target(&self) -> ResourceId {
+        QuotaUse::key(&self.namespace, &self.of, &self.partitions)
+    }
+
+    fn beside(&self) -> Vec<uuid::Uuid> {
+        vec![Quota::key(&self.namespace, &self.of.quota, &self.partitions).uuid]
+    }
+
+    fn purpose(&self) -> Purpose {
+        Purpose::Finish
+    }
+
+    fn is_contended(&self) -> bool {
+        true
+    }
+
+    /// # Errors
+    ///
+    /// `QuotaNotFound`.
+    fn decide(&self, facts: &Facts<'_, QuotaUse, Quota>, now: TimestampMs) -> Decided<Self> {
+        let Some(quota) = facts.beside.first().and_then(Option::as_ref) else {
+            return Err(Rejection::QuotaNotFound { quota: self.of.quota.clone() });
+        };
+        let new = || QuotaUse::new(self.namespace.clone(), self.of.clone());
+        let mut usage = facts.record.cloned().unwrap_or_else(new);
+        if usage.holders.iter().any(|holder| holder.grant == self.grant) {
+            return Ok(Changed::keep(Reserved::Admitted));
+        }
+        usage.roll(now);
+        usage.limits = quota.limits;
+        if let Some(limit) = quota.limits.concurrency {
+            usage.promised.retain(|(execution, _)| *execution != self.execution);
+            if usage.room(&quota.limits) == 0 && !planted!(QuotaOverrun) {
+                return Ok(no_slot(usage, limit, facts.record, now));
+            }
+        }
+        let mut window = Window::ALWAYS;
+        if let Some(rate) = quota.limits.rate {
+            let waits = usage.queue_until.since(now);
+            let is_queued = waits > DurationMs::ZERO && !self.has_waited;
+            let admitted = match is_queued {
+                true => Err(waits),
+                false => usage.admissions.admit(rate, now).map_err(|full| full.wait.max(waits)),
+            };
+            match admitted {
+                Ok(admitted) => window = admitted,
+                Err(wait) => {
+                    let retry_after = wait.min(MAX_WAIT).max(DurationMs::new(1));
+                    usage.queue_until = now.plus(retry_after).plus(spacing(rate));
+                    let refused = Reserved::Refused(RefusedBy::Rate { retry_after });
+                    return Ok(Changed::put(usage, refused));
+                }
+            }
+        }
+        if quota.limits.concurrency.is_some() {
+            let (since, check_at) = (now, now.plus(FIRST_CHECK));
+            let (execution, grant) = (self.execution, self.grant);
+            usage.holders.push(Holder { execution, grant, since, check_at });
+        }
+        Ok(Changed::put(usage, Reserved::Admitted).within(window))
+    }
+}
+
+/// Refuses an execution because all slots are taken. The use is written only if that renews the
+/// sign that executions wait.
+fn no_slot(
+    mut usage: QuotaUse,
+    limit: u32,
+    before: Option<&QuotaUse>,
+    now: TimestampMs,
+) -> Changed<QuotaUse, Quota, Reserved> {
+    let checks = usage.to_check(now).next().is_some();
+    let refused = Reserved::Refused(RefusedBy::Concurrency { limit, checks });
+    let half = DurationMs::new(AWAITED_FOR.get() / 2);
+    if before.is_some_and(|usage| usage.is_awaited(now) && usage.awaited_until > now.plus(half)) {
+        return Changed::keep(refused);
+    }
+    usage.awaited_until = now.plus(AWAITED_FOR);
+    Changed::put(usage, refused)
+}

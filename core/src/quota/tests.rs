@@ -1,0 +1,258 @@
+//! Tests of the rules of quotas.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use crate::id::{ExecutionId, GrantId, Namespace, QuotaId};
+use crate::partition::PartitionConfig;
+use crate::quota_ref::QuotaRef;
+use crate::resource::{Change, Facts, NextResource};
+use crate::time::{DurationMs, TimestampMs};
+
+use super::*;
+
+/// A quota with one use.
+struct Bench {
+    quota: Option<Quota>,
+    usage: Option<QuotaUse>,
+    now: u64,
+}
+
+fn of() -> QuotaRef {
+    QuotaRef { quota: QuotaId::new("q"), key: None }
+}
+
+fn execution(number: u128) -> ExecutionId {
+    ExecutionId::from_parts(0, Uuid::from_u128(number))
+}
+
+fn grant(number: u128) -> GrantId {
+    GrantId::from_uuid(Uuid::from_u128(number))
+}
+
+impl Bench {
+    fn new(limits: QuotaLimits) -> Self {
+        let mut bench = Self { quota: None, usage: None, now: 1_000_000 };
+        bench.set(limits);
+        bench
+    }
+
+    fn set(&mut self, limits: QuotaLimits) {
+        let (namespace, id) = (Namespace::new("n"), QuotaId::new("q"));
+        let set = SetQuota { namespace, id, limits, partitions: PartitionConfig::default() };
+        let facts = Facts { record: self.quota.as_ref(), beside: &[] };
+        let changed = set.decide(&facts, TimestampMs::new(self.now)).unwrap();
+        if let NextResource::Put(quota) = changed.next {
+            self.quota = Some(quota);
+        }
+    }
+
+    fn reserve(&mut self, number: u128, has_waited: bool) -> Reserved {
+        self.reserve_late(number, has_waited, false)
+    }
+
+    /// Reserves. If it is late, the commit arrives at the end of its window.
+    fn reserve_late(&mut self, number: u128, has_waited: bool, is_late: bool) -> Reserved {
+        let reserve = Reserve {
+            namespace: Namespace::new("n"),
+            of: of(),
+            execution: execution(number),
+            grant: grant(number),
+            has_waited,
+            partitions: PartitionConfig::default(),
+        };
+        let beside = [self.quota.clone()];
+        let facts = Facts { record: self.usage.as_ref(), beside: &beside };
+        let changed = reserve.decide(&facts, TimestampMs::new(self.now)).unwrap();
+        assert!(changed.window.contains(TimestampMs::new(self.now)), "it holds now");
+        if let NextResource::Put(usage) = changed.next {
+            self.usage = Some(usage);
+            if is_late && changed.window.not_after < TimestampMs::MAX {
+                self.now = changed.window.not_after.get() - 1;
+            }
+        }
+        changed.outcome
+    }
+
+    fn update(&mut self, free: &[u128], promise: &[u128]) -> UseUpdated {
+        let update = UpdateUse {
+            namespace: Namespace::new("n"),
+            of: of(),
+            free: free.iter().map(|number| (grant(*number), false)).collect(),
+            keep: Vec::new(),
+            promise: promise.iter().map(|number| execution(*number)).collect(),
+            partitions: PartitionConfig::default(),
+        };
+        let beside = [self.quota.clone()];
+        let facts = Facts { record: self.usage.as_ref(), beside: &beside };
+        let changed = update.decide(&facts, TimestampMs::new(self.now)).unwrap();
+        if let NextResource::Put(usage) = changed.next {
+            self.usage = Some(usage);
+        }
+        changed.outcome
+    }
+}
+
+fn concurrency(max: u32) -> QuotaLimits {
+    QuotaLimits { concurrency: Some(max), rate: None }
+}
+
+fn rate(max: u32, window: u64) -> QuotaLimits {
+    let window = DurationMs::new(window);
+    QuotaLimits { concurrency: None, rate: Some(Rate { max, window }) }
+}
+
+#[test]
+fn a_slot_is_taken_once_and_freed_once() {
+    let mut bench = Bench::new(concurrency(2));
+    assert_eq!(bench.reserve(1, false), Reserved::Admitted);
+    assert_eq!(bench.reserve(1, false), Reserved::Admitted, "the same grant has its slot");
+    assert_eq!(bench.reserve(2, false), Reserved::Admitted);
+    let full = RefusedBy::Concurrency { limit: 2, checks: false };
+    assert_eq!(bench.reserve(3, false), Reserved::Refused(full));
+    assert_eq!(bench.update(&[1, 1], &[]).room, 1, "freed twice is free once");
+    assert_eq!(bench.update(&[1], &[]).room, 1);
+}
+
+#[test]
+fn a_promised_slot_is_for_one_execution_only_until_its_time_is_over() {
+    let mut bench = Bench::new(concurrency(1));
+    bench.reserve(1, false);
+    let updated = bench.update(&[1], &[7, 8]);
+    assert_eq!(updated.promised, [execution(7)], "one slot, one promise");
+    assert!(matches!(bench.reserve(9, false), Reserved::Refused(_)));
+    assert_eq!(bench.reserve(7, true), Reserved::Admitted);
+    bench.update(&[7], &[8]);
+    bench.now += 2_000;
+    assert_eq!(bench.reserve(9, false), Reserved::Admitted, "8 did not come");
+}
+
+#[test]
+fn a_slot_is_checked_after_10_seconds_also_if_the_clock_steps_back() {
+    let mut bench = Bench::new(concurrency(1));
+    bench.reserve(1, false);
+    let checks = |bench: &mut Bench| match bench.reserve(2, false) {
+        Reserved::Refused(RefusedBy::Concurrency { checks, .. }) => checks,
+        other => panic!("{other:?}"),
+    };
+    assert!(!checks(&mut bench));
+    bench.now += 10_000;
+    assert!(checks(&mut bench));
+    bench.now -= 100_000;
+    assert!(checks(&mut bench));
+}
+
+#[test]
+fn limits_can_be_lowered_and_raised_while_executions_run() {
+    let mut bench = Bench::new(concurrency(3));
+    (1..=3).for_each(|number| assert_eq!(bench.reserve(number, false), Reserved::Admitted));
+    bench.set(concurrency(1));
+    assert!(matches!(bench.reserve(4, false), Reserved::Refused(_)));
+    assert_eq!(bench.update(&[1, 2], &[4]).promised, [], "one still runs");
+    bench.set(concurrency(2));
+    assert_eq!(bench.reserve(4, false), Reserved::Admitted);
+}
+
+#[test]
+fn those_that_wait_for_the_rate_are_spread_and_not_overtaken() {
+    let mut bench = Bench::new(rate(10, 1_000));
+    (0..10).for_each(|number| assert_eq!(bench.reserve(number, false), Reserved::Admitted));
+    let wait = |reserved| match reserved {
+        Reserved::Refused(RefusedBy::Rate { retry_after }) => retry_after.get(),
+        other => panic!("{other:?}"),
+    };
+    let first = wait(bench.reserve(20, false));
+    let second = wait(bench.reserve(21, false));
+    assert!(first >= 1_000 && second > first + 90, "{first} {second}");
+    bench.now += first;
+    assert!(matches!(bench.reserve(22, false), Reserved::Refused(_)), "it has not waited");
+    assert_eq!(bench.reserve(20, true), Reserved::Admitted);
+}
+
+#[test]
+fn a_rate_that_is_asked_all_the_time_is_nearly_used_up() {
+    for (max, window) in [(100, 1_000), (7, 1_000), (1_000, 60_000), (1, 5_000)] {
+        let mut bench = Bench::new(rate(max, window));
+        let (mut admitted, end) = (0, bench.now + 50 * window);
+        while bench.now < end {
+            while bench.reserve(u128::from(admitted), true) == Reserved::Admitted {
+                admitted += 1;
+            }
+            bench.now += 1;
+        }
+        let least = 50 * max * 97 / 100;
+        assert!(admitted >= least, "{admitted} of {least} for {max} in {window} ms");
+    }
+}
+
+#[test]
+fn limits_out_of_bounds_are_refused() {
+    let none = QuotaLimits::default();
+    for limits in [none, concurrency(0), concurrency(1_001), rate(0, 1_000), rate(1, 999)] {
+        assert!(limits.check().is_err(), "{limits:?}");
+    }
+    for limits in [concurrency(1), concurrency(1_000), rate(1_000_000, 1_000)] {
+        limits.check().unwrap();
+    }
+}
+
+proptest! {
+    /// No window, wherever it begins, has more admissions than the maximum, however late their
+    /// commits arrive. \[INV-QUOTA-2\]
+    #[test]
+    fn a_rate_is_never_exceeded(
+        max in 1_u32..200,
+        window in 1_000_u64..5_000,
+        steps in proptest::collection::vec((0_u64..40, 0_u8..20), 400..1_500),
+    ) {
+        let mut bench = Bench::new(rate(max, window));
+        let (mut number, mut admitted) = (0, Vec::new());
+        for (step, late) in steps {
+            bench.now += step;
+            for _ in 0..max {
+                number += 1;
+                let is_late = late == 0;
+                if bench.reserve_late(number, true, is_late) != Reserved::Admitted {
+                    break;
+                }
+                admitted.push(bench.now);
+            }
+        }
+        for (place, at) in admitted.iter().enumerate() {
+            let within = admitted[place..].iter().filter(|other| **other < at + window).count();
+            prop_assert!(within <= max as usize, "{within} of {max} from {at} on");
+        }
+    }
+
+    /// However calls and checks come, there are never more slots than the limit, and no slot is
+    /// left once all were freed. \[INV-QUOTA-1\]
+    #[test]
+    fn slots_never_exceed_the_limit(
+        max in 1_u32..5,
+        calls in proptest::collection::vec((0_u8..4, 0_u128..8), 1..60),
+    ) {
+        let mut bench = Bench::new(concurrency(max));
+        let mut held = BTreeSet::new();
+        for (call, number) in calls {
+            match call {
+                0 | 1 => {
+                    if bench.reserve(number, call == 1) == Reserved::Admitted {
+                        held.insert(number);
+                    }
+                }
+                2 => {
+                    bench.update(&[number], &[]);
+                    held.remove(&number);
+                }
+                _ => bench.now += 700,
+            }
+            prop_assert!(held.len() <= max as usize);
+            let slots = bench.usage.as_ref().map_or(0, |usage| usage.holders.len());
+            prop_assert_eq!(slots, held.len());
+        }
+        bench.update(&(0..8).collect::<Vec<_>>(), &[]);
+        prop_assert_eq!(bench.usage.map_or(0, |usage| usage.holders.len()), 0);
+    }
+}

@@ -1,0 +1,132 @@
+//! The present use of a quota under one key.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ExecutionId, GrantId, Namespace};
+use crate::partition::PartitionConfig;
+use crate::quota_ref::QuotaRef;
+use crate::resource::{Resource, ResourceId, ResourceKind};
+use crate::time::{DurationMs, TimestampMs};
+
+use super::admissions::Admissions;
+use super::record::{Quota, QuotaLimits};
+
+/// How long after an admission its slot is compared with the execution: 10 s.
+pub(super) const FIRST_CHECK: DurationMs = DurationMs::from_secs(10);
+/// How long after a comparison the slot is compared again: 30 s.
+pub(super) const NEXT_CHECK: DurationMs = DurationMs::from_secs(30);
+/// How long a freed slot is kept for the execution that it was offered to: 2 s.
+pub(super) const PROMISED_FOR: DurationMs = DurationMs::from_secs(2);
+/// How long a refusal counts as a sign that executions wait: two rechecks of a waiting one.
+pub(super) const AWAITED_FOR: DurationMs = DurationMs::from_secs(120);
+/// How long a use without slots is kept after its last admission has left the window.
+const KEPT_FOR: DurationMs = DurationMs::from_secs(60);
+
+/// An execution that takes a slot of a quota, by the grant that admitted it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The grant under which its worker claims it; the lease remembers it.
+    pub grant: GrantId,
+    /// Since when, by the use record's clock.
+    pub since: TimestampMs,
+    /// When the slot is compared with the execution's record, which frees it if the execution no
+    /// longer has the grant.
+    pub check_at: TimestampMs,
+}
+
+/// The use of a quota under one key.
+///
+/// Each execution that the quota lets run has a slot, which it takes before its grant is committed
+/// and gives back after its attempt has ended. So there are never fewer slots than executions that
+/// run. A slot whose program died in between is found by its check. \[INV-QUOTA-1\]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaUse {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The quota and the key.
+    pub of: QuotaRef,
+    /// The limits when it was changed last.
+    pub limits: QuotaLimits,
+    /// The executions that take slots, the longest first.
+    pub holders: Vec<Holder>,
+    /// The latest admissions.
+    pub(super) admissions: Admissions,
+    /// Executions that are woken to take a slot, each until a time.
+    pub(super) promised: Vec<(ExecutionId, TimestampMs)>,
+    /// The time until which the executions that wait for the rate are spread.
+    pub(super) queue_until: TimestampMs,
+    /// Until when executions may wait for a slot.
+    pub(super) awaited_until: TimestampMs,
+    /// When it was changed last.
+    pub updated_at: TimestampMs,
+}
+
+impl Resource for QuotaUse {
+    const KIND: ResourceKind = ResourceKind::QuotaUses;
+
+    /// When it is visited: the first check of a slot, or its removal if no slot is taken.
+    fn expires_at(&self) -> Option<TimestampMs> {
+        let check = self.holders.iter().map(|holder| holder.check_at).min();
+        let end = self.admissions.end(self.limits.rate).unwrap_or(self.updated_at);
+        Some(check.unwrap_or(end.max(self.updated_at).plus(KEPT_FOR)))
+    }
+
+    fn visits(&self) -> Option<(&Namespace, &QuotaRef)> {
+        (!self.holders.is_empty()).then_some((&self.namespace, &self.of))
+    }
+}
+
+impl QuotaUse {
+    /// Names the record of a quota's use under a key: in the partition of the quota.
+    pub fn key(namespace: &Namespace, of: &QuotaRef, config: &PartitionConfig) -> ResourceId {
+        let quota = Quota::key(namespace, &of.quota, config);
+        quota.beside(ResourceKind::QuotaUses, &of.names(namespace))
+    }
+
+    pub(super) fn new(namespace: Namespace, of: QuotaRef) -> Self {
+        Self {
+            namespace,
+            of,
+            limits: QuotaLimits::default(),
+            holders: Vec::new(),
+            admissions: Admissions::default(),
+            promised: Vec::new(),
+            queue_until: TimestampMs::ZERO,
+            awaited_until: TimestampMs::ZERO,
+            updated_at: TimestampMs::ZERO,
+        }
+    }
+
+    /// Returns how many executions were admitted in the present window.
+    pub fn admitted(&self, now: TimestampMs) -> u32 {
+        self.limits.rate.map_or(0, |rate| self.admissions.admitted(rate, now))
+    }
+
+    /// Returns the holders whose slots are to be compared with their executions now.
+    pub fn to_check(&self, now: TimestampMs) -> impl Iterator<Item = &Holder> {
+        // A check further away than any means that the clock has stepped back.
+        let is_due = move |at: TimestampMs| at <= now || at > now.plus(NEXT_CHECK);
+        self.holders.iter().filter(move |holder| is_due(holder.check_at))
+    }
+
+    /// Returns whether executions may wait for a slot.
+    pub fn is_awaited(&self, now: TimestampMs) -> bool {
+        self.awaited_until > now && self.awaited_until <= now.plus(AWAITED_FOR)
+    }
+
+    /// Forgets what is over at this time.
+    pub(super) fn roll(&mut self, now: TimestampMs) {
+        let latest = now.plus(PROMISED_FOR);
+        self.promised.retain(|(_, until)| (now..=latest).contains(until) && *until > now);
+        self.queue_until = self.queue_until.min(now.plus(super::reserve::MAX_WAIT));
+        self.updated_at = now;
+    }
+
+    /// Returns how many more executions may run, apart from those that a slot is promised to.
+    pub(super) fn room(&self, limits: &QuotaLimits) -> u32 {
+        let taken = self.holders.len() + self.promised.len();
+        limits.concurrency.map_or(0, |max| max.saturating_sub(taken.try_into().unwrap_or(u32::MAX)))
+    }
+}

@@ -1,0 +1,61 @@
+//! Handing slots of quotas over to the executions that wait, beside the calls that freed them.
+
+use std::sync::Arc;
+
+use ff_core::backend::EngineBackend;
+use ff_core::entropy::Entropy;
+use ff_core::op::{HandOver, OperationContext};
+use tokio::sync::Semaphore;
+
+use crate::drive::drive;
+use crate::host::HostClock;
+
+/// How many slots a connection hands over at a time.
+const MAX_AT_ONCE: usize = 16;
+
+/// The hand-overs of a connection that are under way.
+pub(crate) struct HandOvers(Arc<Semaphore>);
+
+impl Default for HandOvers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_AT_ONCE)))
+    }
+}
+
+impl HandOvers {
+    /// Begins what calls have left to do, beside the caller. What is not finished before the program
+    /// ends is found by others within about a minute.
+    pub(crate) fn begin(
+        &self,
+        backend: &Arc<dyn EngineBackend>,
+        clock: &Arc<HostClock>,
+        context: &OperationContext,
+        mut entropy: impl FnMut() -> Entropy,
+    ) {
+        while !context.uses().is_empty() {
+            // Those under way take the rest.
+            let Ok(permit) = self.0.clone().try_acquire_owned() else { return };
+            let Some(first) = context.uses().take() else { return };
+            let (backend, clock, context) = (backend.clone(), clock.clone(), context.clone());
+            let mut entropy = entropy();
+            tokio::spawn(async move {
+                let mut next = Some(first);
+                while let Some(task) = next {
+                    let operation = HandOver::new(task, &context, entropy.fork());
+                    if let Err(error) = drive(&*backend, &clock, operation).await {
+                        tracing::debug!(%error, "cannot hand over a slot of a quota");
+                    }
+                    next = context.uses().take();
+                }
+                drop(permit);
+            });
+        }
+    }
+
+    /// Waits until all that were begun have ended.
+    pub(crate) async fn ended(&self) {
+        // The semaphore is never closed.
+        let all = self.0.acquire_many(MAX_AT_ONCE as u32).await;
+        drop(all);
+    }
+}
