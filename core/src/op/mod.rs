@@ -21,7 +21,7 @@ pub use command::{Batch, CarryCommand, Committed, Known};
 pub use config::{ActivateFormat, EnsureMeta, FoundMeta, ListSecrets, ReadMeta, RotateSecret};
 pub use context::{
     BudgetsCache, KeyringCache, KnownStore, LanesCache, OperationContext, UseQueue, UseTask,
-    UseWork,
+    UseWork, UsesCache,
 };
 pub use loaded::{Loaded, load};
 pub use operation::{Event, Operation, Step};
@@ -33,8 +33,8 @@ pub use read::{
     ReadSignals, ReceivedSignal, StoredFrame, Suspect,
 };
 pub use resource::{
-    ChangeResource, ListResources, LoadedResource, ReadLanes, ReadResources, RemoveExpired,
-    ResourceChanged, ResourcePage,
+    ChangeResource, KnownResource, ListResources, LoadedResource, ReadLanes, ReadResources,
+    RemoveExpired, ResourceChanged, ResourcePage,
 };
 pub use retry_budget::{RetryBudget, RetryLimits};
 pub use work::{

@@ -59,6 +59,10 @@ pub fn block(current: &Execution, command: &Block, now: TimestampMs) -> Ruling<B
         BlockKind::Route => Some(now.plus(wait)),
     };
     let mut next = current.clone();
+    if let (BlockKind::Quota, Some(limited)) = (kind, &mut next.limits) {
+        // The caller holds it back, and no quota of its own.
+        limited.waits_for = None;
+    }
     if let Some(blocks) = next.blocks_mut() {
         blocks.insert(BlockEntry { kind, recheck_at });
     }

@@ -13,6 +13,7 @@ use crate::time::TimestampMs;
 
 use super::block::{check_waits, recheck_wait};
 use super::issue_claim_grant::unused_from;
+use super::on_due::on_due;
 
 /// The ruling of a rule that may give a grant, if the limits of the execution allow that grant.
 /// Otherwise the execution is held back, with the outcome that `held` returns, or the command is
@@ -44,7 +45,10 @@ pub(in crate::execution) fn within_limits<T>(
 
 /// Holds an execution back that a limit does not let start.
 fn hold_back<T>(current: &Execution, held: &Held, outcome: T, now: TimestampMs) -> Ruling<T> {
-    check_waits(current, held.kind)?;
+    if check_waits(current, held.kind).is_err() {
+        // Its lease has expired, and is not marked as lost yet.
+        return Ok(on_due(current, now)?.map(|_| outcome));
+    }
     let wait = recheck_wait(current);
     let wait = match (held.kind, held.retry_after) {
         (BlockKind::Budget, Some(reset)) => wait.min(reset),

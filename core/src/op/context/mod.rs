@@ -4,7 +4,7 @@ mod budgets;
 mod uses;
 
 pub use budgets::BudgetsCache;
-pub use uses::{UseQueue, UseTask, UseWork};
+pub use uses::{KnownUse, UseQueue, UseTask, UseWork, UsesCache};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,6 +35,7 @@ pub struct OperationContext {
     lanes: LanesCache,
     budgets: BudgetsCache,
     uses: UseQueue,
+    known_uses: UsesCache,
     partitions: PartitionConfig,
     retries: RetryBudget,
 }
@@ -50,6 +51,7 @@ impl OperationContext {
             lanes: LanesCache::default(),
             budgets: BudgetsCache::default(),
             uses: UseQueue::default(),
+            known_uses: UsesCache::default(),
             partitions: PartitionConfig::default(),
             retries: RetryBudget::default(),
         }
@@ -108,6 +110,11 @@ impl OperationContext {
     /// The work on the uses of quotas that the program has to do next.
     pub const fn uses(&self) -> &UseQueue {
         &self.uses
+    }
+
+    /// The uses of quotas that the program knows.
+    pub const fn known_uses(&self) -> &UsesCache {
+        &self.known_uses
     }
 
     /// The partitions of the store.

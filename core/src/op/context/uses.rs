@@ -1,11 +1,15 @@
 //! Work on the uses of quotas that operations leave behind, for the program to do next.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::id::{GrantId, Namespace};
+use crate::quota::{Quota, QuotaUse};
 use crate::quota_ref::QuotaRef;
+use crate::resource::{Kept, ResourceId};
+use crate::store::Version;
+use crate::time::{HostTime, TimestampMs};
 
 /// Work on the use of a quota.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,5 +74,59 @@ impl fmt::Debug for UseQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What other operations leave behind is not part of the one that shares the queue.
         f.write_str("UseQueue(..)")
+    }
+}
+
+/// The uses of quotas as a program has read or written them last. So a program that often changes
+/// one needs one call for each change, not two. A change on an old one meets a conflict, whose reply
+/// has the present one. Clones share it.
+#[derive(Clone, Default)]
+pub struct UsesCache(Arc<Mutex<BTreeMap<ResourceId, (KnownUse, TimestampMs)>>>);
+
+/// A use as a program knows it, with its quota.
+#[derive(Clone, Debug)]
+pub struct KnownUse {
+    /// The use.
+    pub usage: (Version, Kept<QuotaUse>),
+    /// Its quota.
+    pub quota: Option<(Version, Kept<Quota>)>,
+    /// The time of the clock of its partition.
+    pub at: TimestampMs,
+}
+
+/// The most uses that are remembered.
+const MAX_USES: usize = 256;
+
+impl UsesCache {
+    /// Takes the use as it is known, with the present time of its clock.
+    pub(in crate::op) fn take(&self, id: &ResourceId, now: HostTime) -> Option<KnownUse> {
+        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, local) = cached.remove(id)?;
+        Some(KnownUse { at: known.at.plus(now.local.since(local)), ..known })
+    }
+
+    /// Returns whether executions may wait for a slot of a use, if it is known.
+    pub(in crate::op) fn is_awaited(&self, id: &ResourceId, now: HostTime) -> bool {
+        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.get(id).is_some_and(|(known, local)| {
+            let now = known.at.plus(now.local.since(*local));
+            known.usage.1.record.is_awaited(now)
+        })
+    }
+
+    /// Notes a use from a reply that was received now.
+    pub(in crate::op) fn put(&self, id: ResourceId, known: KnownUse, now: HostTime) {
+        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.len() >= MAX_USES {
+            cached.clear();
+        }
+        cached.insert(id, (known, now.local));
+    }
+}
+
+impl fmt::Debug for UsesCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What other operations read is not part of the one that shares the cache.
+        f.write_str("UsesCache(..)")
     }
 }

@@ -28,7 +28,7 @@ pub struct ChangeResource<C: Change> {
     id: ResourceId,
     /// The sender, which has one commit of the record in flight at a time.
     writer: u64,
-    known: Option<LoadedResource<C::Record>>,
+    known: Option<KnownResource<C::Record, C::Beside>>,
     patience: Patience,
     /// The commits that may be applied although no reply says so, the latest last.
     sent: Vec<Sent<C>>,
@@ -50,8 +50,8 @@ struct Sent<C: Change> {
     nonce: u64,
     /// The version that it replaces.
     expected: Version,
-    /// The versions of the records beside it that it was decided on.
-    beside: Vec<Version>,
+    /// The records beside it that it was decided on.
+    beside: Vec<Option<LoadedResource<C::Beside>>>,
     /// When its window ends, by the store's clock.
     until: TimestampMs,
     /// The outcome and the record if it is applied.
@@ -71,19 +71,42 @@ struct Basis<C: Change> {
     fresh: bool,
 }
 
+/// A record and those beside it as a program knows them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnownResource<R, B> {
+    /// The record.
+    pub record: LoadedResource<R>,
+    /// The records beside it, in the order of [`Change::beside`].
+    pub beside: Vec<Option<LoadedResource<B>>>,
+    /// The time by the store's clock to decide for; `None` for the estimate of the program.
+    pub at: Option<TimestampMs>,
+}
+
+impl<R: Resource, B: Resource> KnownResource<R, B> {
+    /// A record that is known, while probably none of those beside it exists.
+    pub fn alone<C: Change<Record = R, Beside = B>>(record: LoadedResource<R>, change: &C) -> Self {
+        let beside = change.beside().iter().map(|_| None).collect();
+        Self { record, beside, at: None }
+    }
+}
+
 /// A change that took effect.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ResourceChanged<R, T> {
+pub struct ResourceChanged<R, B, T> {
     /// The outcome of the rule.
     pub outcome: T,
     /// The record after the change, so that the next change needs no read.
     pub record: Option<LoadedResource<R>>,
+    /// The records beside it that the change was decided on. Those that it wrote are missing.
+    pub beside: Vec<Option<LoadedResource<B>>>,
     /// The store's time in the reply that the outcome is from.
     pub at: TimestampMs,
 }
 
-type Output<C> =
-    Result<ResourceChanged<<C as Change>::Record, <C as Change>::Outcome>, EngineError>;
+type Output<C> = Result<
+    ResourceChanged<<C as Change>::Record, <C as Change>::Beside, <C as Change>::Outcome>,
+    EngineError,
+>;
 
 impl<C: Change> ChangeResource<C> {
     /// Creates an operation that reads the record first. Its writer makes no other change.
@@ -93,11 +116,11 @@ impl<C: Change> ChangeResource<C> {
     }
 
     /// Creates an operation of a writer that makes one change of the record after the other, and
-    /// begins with the record as it knows it.
+    /// begins with the records as it knows them.
     pub fn knowing(
         change: C,
         writer: u64,
-        known: Option<LoadedResource<C::Record>>,
+        known: Option<KnownResource<C::Record, C::Beside>>,
         patience: Patience,
     ) -> Self {
         let id = change.target();
@@ -120,10 +143,9 @@ impl<C: Change> ChangeResource<C> {
     fn start(&mut self, now: HostTime) -> Step<Output<C>> {
         self.patience.begin(now);
         match self.known.take() {
-            Some(record) => {
-                let beside = self.change.beside().iter().map(|_| None).collect();
-                let record = Some(record);
-                self.decide(Basis { record, beside, at: now.store, fresh: false }, now)
+            Some(KnownResource { record, beside, at }) => {
+                let (record, at) = (Some(record), at.unwrap_or(now.store));
+                self.decide(Basis { record, beside, at, fresh: false }, now)
             }
             None => self.read(),
         }
@@ -168,8 +190,8 @@ impl<C: Change> ChangeResource<C> {
     fn decide(&mut self, basis: Basis<C>, now: HostTime) -> Step<Output<C>> {
         let at = basis.at;
         if let (true, Some(sent)) = (basis.fresh, self.applied(basis.record.as_ref())) {
-            let Sent { outcome, after, .. } = sent;
-            return Step::Done(Ok(ResourceChanged { outcome, record: after, at }));
+            let Sent { outcome, after: record, beside, .. } = sent;
+            return Step::Done(Ok(ResourceChanged { outcome, record, beside, at }));
         }
         if basis.fresh && self.is_unknown(basis.record.as_ref()) {
             return Step::fail(self.timeout(now));
@@ -185,8 +207,9 @@ impl<C: Change> ChangeResource<C> {
             }
             Ok(changed) if changed.next == NextResource::Keep => {
                 if basis.fresh && self.sent.is_empty() {
-                    let (outcome, record) = (changed.outcome, basis.record);
-                    return Step::Done(Ok(ResourceChanged { outcome, record, at }));
+                    let Basis { record, beside, .. } = basis;
+                    let outcome = changed.outcome;
+                    return Step::Done(Ok(ResourceChanged { outcome, record, beside, at }));
                 }
                 return self.read_again(basis.fresh, now);
             }
@@ -195,9 +218,8 @@ impl<C: Change> ChangeResource<C> {
         };
         let version = version_of(basis.record.as_ref());
         let nonce = self.patience.nonce();
-        let beside_versions: Vec<Version> =
-            basis.beside.iter().map(|beside| version_of(beside.as_ref())).collect();
-        let versions = [version].into_iter().chain(beside_versions.iter().copied());
+        let others = basis.beside.iter().map(|beside| version_of(beside.as_ref()));
+        let versions = [version].into_iter().chain(others);
         let ahead = Some(self.patience.left(now));
         let mut unit = Unit {
             expect: self.keys().zip(versions).collect(),
@@ -230,7 +252,7 @@ impl<C: Change> ChangeResource<C> {
             unit.put.push((key, codec.encode(&Kept::new(record))));
         }
         let (until, outcome) = (unit.window.not_after, changed.outcome);
-        let (expected, beside, unanswered) = (version, beside_versions, false);
+        let (expected, beside, unanswered) = (version, basis.beside, false);
         self.sent.push(Sent { nonce, expected, beside, until, outcome, after, unanswered });
         self.pending = Pending::Commit;
         Step::Send(Request::Commit(Commit { partition: self.id.partition, units: vec![unit] }))
@@ -277,7 +299,8 @@ impl<C: Change> ChangeResource<C> {
         let version = version_of(basis.record.as_ref());
         let beside = basis.beside.iter().map(|beside| version_of(beside.as_ref()));
         self.sent.retain(|sent| {
-            let holds = sent.expected == version && beside.clone().eq(sent.beside.iter().copied());
+            let decided_on = sent.beside.iter().map(|beside| version_of(beside.as_ref()));
+            let holds = sent.expected == version && beside.clone().eq(decided_on);
             holds && basis.at < sent.until
         });
     }
@@ -298,8 +321,8 @@ impl<C: Change> ChangeResource<C> {
     fn on_commit(&mut self, reply: UnitReply, at: TimestampMs, now: HostTime) -> Step<Output<C>> {
         match reply {
             UnitReply::Committed { .. } => match self.sent.pop() {
-                Some(Sent { outcome, after: record, .. }) => {
-                    Step::Done(Ok(ResourceChanged { outcome, record, at }))
+                Some(Sent { outcome, after: record, beside, .. }) => {
+                    Step::Done(Ok(ResourceChanged { outcome, record, beside, at }))
                 }
                 None => self.resume(Event::Failure(other_reply(C::NAME)), now),
             },

@@ -1,6 +1,6 @@
 //! Asking the budgets and quotas of an execution whether it may start.
 
-use crate::budget::{Exhausted, LookAtBudget};
+use crate::budget::{Budget, Exhausted, LookAtBudget};
 use crate::error::{EngineError, Rejection};
 use crate::execution::{Admission, BlockKind, Execution, Held};
 use crate::id::{BudgetId, ExecutionId, GrantId, Namespace};
@@ -14,12 +14,13 @@ use crate::quota_ref::QuotaRef;
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
 use super::change::{ChangeResource, ResourceChanged};
+use super::change_use::ChangeUse;
 
 /// Asks all limits of an execution whether it may start under a grant. Each quota with room takes a
 /// slot for the grant. If one has none, or a budget is at its hard limit, the slots that were taken
 /// are given back.
 ///
-/// A limit that cannot be read fails the operation: nothing starts.
+/// A limit that cannot be read fails the operation: nothing starts. \[INV-BUDGET-2\]
 #[derive(Clone, Debug)]
 pub(in crate::op) struct Gate {
     namespace: Namespace,
@@ -39,7 +40,7 @@ pub(in crate::op) struct Gate {
 enum Asking {
     Nothing,
     Budget(Box<ChangeResource<LookAtBudget>>),
-    Quota(Box<ChangeResource<Reserve>>),
+    Quota(Box<ChangeUse<Reserve>>),
 }
 
 impl Gate {
@@ -49,12 +50,13 @@ impl Gate {
         grant: GrantId,
         patience: Patience,
     ) -> Option<Self> {
+        let limited = execution.limits.as_ref()?;
         Some(Self {
             namespace: execution.namespace.clone(),
             execution: execution.id,
-            limits: execution.limits.as_ref()?.limits.clone(),
+            limits: limited.limits.clone(),
             grant,
-            has_waited: execution.counts.rechecks > 0,
+            has_waited: execution.counts.rechecks > 0 || limited.waits_for.is_some(),
             patience,
             asking: Asking::Nothing,
             budgets: 0,
@@ -108,14 +110,14 @@ impl Gate {
             has_waited: self.has_waited,
             partitions: *self.patience.context().partitions(),
         };
-        let reserve = ChangeResource::new(reserve, self.patience.fork());
+        let reserve = ChangeUse::new(reserve, self.patience.fork());
         self.asking = Asking::Quota(Box::new(reserve));
         self.resume(Event::Start, now)
     }
 
     fn found_budget(
         &mut self,
-        found: Result<ResourceChanged<crate::budget::Budget, crate::budget::Budget>, EngineError>,
+        found: Result<ResourceChanged<Budget, Budget, Budget>, EngineError>,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
         self.asking = Asking::Nothing;
@@ -233,7 +235,7 @@ impl Operation for Gate {
             }
             Asking::Quota(reserve) => {
                 let step = reserve.resume(event, now);
-                step.then(|reserved| self.asked_quota(reserved.map(|done| done.outcome), now))
+                step.then(|reserved| self.asked_quota(reserved, now))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Operations on records beside executions (`docs/architecture.md`, Records beside executions).
 
 mod change;
+mod change_use;
 mod expire;
 mod gate;
 mod lanes;
@@ -10,7 +11,8 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
-pub use change::{ChangeResource, ResourceChanged};
+pub use change::{ChangeResource, KnownResource, ResourceChanged};
+pub(super) use change_use::ChangeUse;
 pub use expire::RemoveExpired;
 pub(super) use gate::Gate;
 pub use lanes::ReadLanes;

@@ -29,6 +29,16 @@ impl<R: Resource> LoadedResource<R> {
         Ok(Self { version: stored.version, kept })
     }
 
+    /// A record from its version and its body.
+    pub(super) fn from_parts((version, kept): (Version, Kept<R>)) -> Self {
+        Self { version, kept }
+    }
+
+    /// Takes the version and the body out.
+    pub(super) fn into_parts(self) -> (Version, Kept<R>) {
+        (self.version, self.kept)
+    }
+
     /// Returns the record.
     pub const fn record(&self) -> &R {
         &self.kept.record

@@ -9,9 +9,10 @@ use crate::op::context::{OperationContext, UseTask, UseWork};
 use crate::op::loaded::{Loaded, other_reply};
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
-use crate::op::resource::{ChangeResource, ResourceChanged};
+use crate::op::resource::ChangeUse;
 use crate::partition::Partition;
 use crate::quota::{QuotaUse, UpdateUse, UseUpdated};
+use crate::resource::ResourceId;
 use crate::store::bounds::MAX_PAGE_BYTES;
 use crate::store::{IndexName, Poll, PollOf, Polled, ReplyBody, Request, Scan, ScanOrder, Scanned};
 use crate::time::{DurationMs, HostTime, TimestampMs};
@@ -42,11 +43,11 @@ pub struct HandOver {
 #[derive(Clone, Debug)]
 enum Doing {
     Nothing,
-    Updating(Box<ChangeResource<UpdateUse>>),
+    Updating(Box<ChangeUse<UpdateUse>>),
     Checking(GrantId, Box<CarryCommand<CheckSlot>>),
     Looking,
     Scanning(Partition),
-    Promising(Box<ChangeResource<UpdateUse>>),
+    Promising(Box<ChangeUse<UpdateUse>>),
     Waking(Box<FetchedEntries<Unblock>>),
 }
 
@@ -82,11 +83,28 @@ impl HandOver {
         self.patience.begin(now);
         if let UseWork::Free { grant, unused } = self.task.work {
             self.free.push((grant, unused));
+            // Those that wait are read first, so that one commit frees the slot and promises it.
+            let (uses, usage) = (self.context.known_uses(), self.usage());
+            if uses.is_awaited(&usage, now) {
+                self.room = 1;
+                return self.look();
+            }
         }
         self.update(now)
     }
 
-    fn change(&mut self, promise: Vec<ExecutionId>) -> Box<ChangeResource<UpdateUse>> {
+    fn usage(&self) -> ResourceId {
+        QuotaUse::key(&self.task.namespace, &self.task.of, self.context.partitions())
+    }
+
+    fn look(&mut self) -> Step<Output> {
+        self.doing = Doing::Looking;
+        let partitions = self.context.partitions().flow_partitions().collect();
+        let of = PollOf::Index(self.index());
+        Step::Send(Request::Poll(Poll { of, partitions, listeners: None }))
+    }
+
+    fn change(&mut self, promise: Vec<ExecutionId>) -> Box<ChangeUse<UpdateUse>> {
         let update = UpdateUse {
             namespace: self.task.namespace.clone(),
             of: self.task.of.clone(),
@@ -95,7 +113,7 @@ impl HandOver {
             promise,
             partitions: *self.context.partitions(),
         };
-        Box::new(ChangeResource::new(update, self.patience.fork()))
+        Box::new(ChangeUse::new(update, self.patience.fork()))
     }
 
     fn update(&mut self, now: HostTime) -> Step<Output> {
@@ -115,10 +133,7 @@ impl HandOver {
             return Step::Done(Ok(()));
         }
         self.room = done.room.min(MAX_WOKEN);
-        self.doing = Doing::Looking;
-        let partitions = self.context.partitions().flow_partitions().collect();
-        let of = PollOf::Index(self.index());
-        Step::Send(Request::Poll(Poll { of, partitions, listeners: None }))
+        self.look()
     }
 
     fn check_next(&mut self, now: HostTime) -> Step<Output> {
@@ -147,20 +162,17 @@ impl HandOver {
     }
 
     fn index(&self) -> IndexName {
-        let (namespace, of) = (&self.task.namespace, &self.task.of);
-        IndexName::AwaitsSlot {
-            usage: QuotaUse::key(namespace, of, self.context.partitions()).uuid,
-        }
+        IndexName::AwaitsSlot { usage: self.usage().uuid }
     }
 
     /// Reads those that wait in the partition that has the first of all.
-    fn looked(&mut self, polled: &Polled) -> Step<Output> {
+    fn looked(&mut self, polled: &Polled, now: HostTime) -> Step<Output> {
         let partitions = self.context.partitions().flow_partitions();
         let firsts = partitions.zip(&polled.firsts).filter_map(|(partition, firsts)| {
             let first = firsts.as_ref().ok()?.found.first()?;
             Some((first.score, partition))
         });
-        let Some((_, partition)) = firsts.min() else { return Step::Done(Ok(())) };
+        let Some((_, partition)) = firsts.min() else { return self.nobody_waits(now) };
         self.doing = Doing::Scanning(partition);
         Step::Send(Request::Scan(Scan {
             partition,
@@ -183,10 +195,20 @@ impl HandOver {
         let waiting = members.map(|member| ExecutionId::from_parts(partition.index, member));
         let waiting: Vec<_> = waiting.collect();
         if waiting.is_empty() {
-            return Step::Done(Ok(()));
+            return self.nobody_waits(now);
         }
         self.waiting = Some((partition, page, at));
         self.doing = Doing::Promising(self.change(waiting));
+        self.resume(Event::Start, now)
+    }
+
+    /// Frees what is still to be freed.
+    fn nobody_waits(&mut self, now: HostTime) -> Step<Output> {
+        if self.free.is_empty() {
+            return Step::Done(Ok(()));
+        }
+        self.room = 0;
+        self.doing = Doing::Promising(self.change(Vec::new()));
         self.resume(Event::Start, now)
     }
 
@@ -206,8 +228,6 @@ impl HandOver {
     }
 }
 
-type Done = Result<ResourceChanged<QuotaUse, UseUpdated>, EngineError>;
-
 impl Operation for HandOver {
     type Output = Output;
 
@@ -221,15 +241,12 @@ impl Operation for HandOver {
     }
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Output> {
-        let outcome = |done: Done| done.map(|done| done.outcome);
         match (&mut self.doing, event) {
             (Doing::Updating(change), event) => {
-                let step = change.resume(event, now).then(|done| Step::Done(outcome(done)));
-                step.then_ok(|done| self.updated(done, now))
+                change.resume(event, now).then_ok(|done| self.updated(done, now))
             }
             (Doing::Promising(change), event) => {
-                let step = change.resume(event, now).then(|done| Step::Done(outcome(done)));
-                step.then_ok(|done| self.promised(&done.promised, now))
+                change.resume(event, now).then_ok(|done| self.promised(&done.promised, now))
             }
             (Doing::Checking(grant, check), event) => {
                 let grant = *grant;
@@ -238,7 +255,7 @@ impl Operation for HandOver {
             (Doing::Waking(wake), event) => wake.resume(event, now).then(|_| Step::Done(Ok(()))),
             (Doing::Nothing, _) => self.begin(now),
             (Doing::Looking, Event::Reply(reply)) => match reply.body {
-                ReplyBody::Poll(polled) => self.looked(&polled),
+                ReplyBody::Poll(polled) => self.looked(&polled, now),
                 ReplyBody::OverBound(over) => Step::fail(over),
                 _ => self.failed(&other_reply(OP), now),
             },
