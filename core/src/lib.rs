@@ -45,6 +45,7 @@ pub mod execution;
 
 pub mod budget;
 pub mod lane;
+pub mod registry;
 pub mod resource;
 
 pub mod store;

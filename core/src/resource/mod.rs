@@ -27,17 +27,20 @@ pub enum ResourceKind {
     Budgets,
     /// Charges of budgets that have a dedup key.
     Charges,
+    /// Registered workers.
+    Workers,
 }
 
 impl ResourceKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Lanes, Self::Budgets, Self::Charges];
+    pub const ALL: [Self; 4] = [Self::Lanes, Self::Budgets, Self::Charges, Self::Workers];
 
     /// Returns the family of the partitions that hold records of this kind.
     pub const fn family(self) -> PartitionFamily {
         match self {
             Self::Lanes => PartitionFamily::Meta,
             Self::Budgets | Self::Charges => PartitionFamily::Budget,
+            Self::Workers => PartitionFamily::Worker,
         }
     }
 
@@ -47,6 +50,7 @@ impl ResourceKind {
             Self::Lanes => b'L',
             Self::Budgets => b'B',
             Self::Charges => b'C',
+            Self::Workers => b'W',
         }
     }
 }
