@@ -85,7 +85,8 @@ impl Change for Register {
                 let until = other.expires_at;
                 return Err(Rejection::WorkerInstanceInUse { instance: instance(), until });
             }
-            if !is_own && !self.take_over && other.state != WorkerState::Dead {
+            let expired = other.state != WorkerState::Dead && !other.holds(now);
+            if expired && !is_own && !self.take_over {
                 // It has expired. If the clock steps back, it is live again.
                 window = Window::from(other.expires_at);
             }
