@@ -59,18 +59,20 @@ pub struct Registration {
     next: Option<TimestampMs>,
     /// When the latest call began.
     called_at: TimestampMs,
+    /// Whether the store may have a registration of this process.
+    may_hold: bool,
 }
 
 impl Registration {
-    /// The registration of a worker that is to begin now. `take_over`: it replaces another process
-    /// that holds the instance id.
+    /// The registration of a worker that is to begin now. `nonce`: a number that the process drew
+    /// when it started. `take_over`: it replaces another process that holds the instance id.
     pub fn new(
         profile: &WorkerProfile,
         version: String,
         take_over: bool,
+        nonce: Nonce,
         mut entropy: Entropy,
     ) -> Self {
-        let nonce = Nonce(entropy.next_u64());
         let info = WorkerInfo {
             namespace: profile.namespace.clone(),
             worker: profile.worker.clone(),
@@ -94,6 +96,7 @@ impl Registration {
             is_described: false,
             next: Some(TimestampMs::ZERO),
             called_at: TimestampMs::ZERO,
+            may_hold: false,
         }
     }
 
@@ -160,6 +163,7 @@ impl Registration {
     pub fn due(&mut self, active: usize, now: HostTime) -> Option<KeepRegistered> {
         self.next.take_if(|next| *next <= now.local)?;
         self.called_at = now.local;
+        self.may_hold = true;
         let (known, patience) = (self.known.take(), self.patience());
         if self.standing == Standing::Unregistered || !self.is_described {
             self.is_described = true;
@@ -212,8 +216,11 @@ impl Registration {
 
     fn failed(&mut self, error: &EngineError, now: HostTime) {
         let wait = match error.rejection() {
-            Some(Rejection::WorkerInstanceInUse { .. }) if self.was_registered => None,
             Some(Rejection::WorkerSuperseded { .. }) => None,
+            Some(Rejection::WorkerInstanceInUse { .. }) => {
+                self.may_hold = false;
+                (!self.was_registered).then_some(AFTER_FAILURE)
+            }
             Some(Rejection::WorkerNotFound { .. }) => {
                 self.standing = Standing::Unregistered;
                 Some(DurationMs::ZERO)
@@ -229,8 +236,8 @@ impl Registration {
     /// Gives up the instance id, so that the next process can have it immediately. Returns the
     /// call that does so; `None` if there is nothing to give up. No other call follows.
     pub fn deregister(&mut self) -> Option<ChangeResource<Deregister>> {
-        let holds = self.called_at > TimestampMs::ZERO
-            && !matches!(self.standing, Standing::Superseded | Standing::Ended);
+        let gone = matches!(self.standing, Standing::Superseded | Standing::Ended);
+        let holds = std::mem::take(&mut self.may_hold) && !gone;
         self.standing = Standing::Ended;
         self.next = None;
         let deregister = Deregister {
@@ -239,8 +246,10 @@ impl Registration {
             nonce: self.register.nonce,
             partitions: self.register.partitions,
         };
+        // A call may be in flight, so this is another writer.
+        let (writer, known) = (self.entropy.next_u64(), self.known.take());
         let patience = self.patience();
-        holds.then(|| ChangeResource::new(deregister, patience))
+        holds.then(|| ChangeResource::knowing(deregister, writer, known, patience))
     }
 
     fn patience(&mut self) -> Patience {
@@ -368,7 +377,13 @@ mod tests {
             context: OperationContext::new(DurationMs::from_secs(1), Codec::default()),
             partitions: PartitionConfig::default(),
         };
-        Registration::new(&profile, "1.0".to_owned(), take_over, Entropy::from_u64(seed))
+        Registration::new(
+            &profile,
+            "1.0".to_owned(),
+            take_over,
+            Nonce(seed),
+            Entropy::from_u64(seed),
+        )
     }
 
     #[test]
@@ -396,7 +411,9 @@ mod tests {
         assert_eq!((first.standing(), first.next_wakeup()), (Standing::Superseded, None));
         assert!(!first.may_claim() && first.deregister().is_none());
         let end = second.deregister().expect("it is registered");
+        let before = world.calls;
         world.run(end).expect("it is deregistered");
+        assert_eq!(world.calls - before, 1, "no read");
         world.keep(&mut third, 31_000);
         assert!(third.may_claim());
     }

@@ -19,4 +19,4 @@ pub use record::{
     Worker, WorkerInfo, WorkerState, registration_ttl,
 };
 pub use register::Register;
-pub use served::{Lacks, nearest};
+pub use served::{Lacks, Nearest, nearest};

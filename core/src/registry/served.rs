@@ -3,14 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::capability::Capabilities;
-use crate::id::{ExecutionKind, LaneId};
+use crate::id::{ExecutionKind, LaneId, WorkerId, WorkerInstanceId};
 use crate::time::TimestampMs;
 
 use super::record::{Worker, WorkerInfo, WorkerState};
 
 /// The reasons that a worker cannot claim an execution.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lacks {
     /// The lane, if the worker does not claim from it.
     pub lane: Option<LaneId>,
@@ -41,6 +43,24 @@ impl fmt::Display for Lacks {
         let all: Vec<String> = lane.chain(kind).chain(tokens).collect();
         f.write_str(if all.is_empty() { "nothing" } else { "" })?;
         f.write_str(&all.join(", "))
+    }
+}
+
+/// The worker that lacks the least for some work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nearest {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Its process.
+    pub instance: WorkerInstanceId,
+    /// What it lacks; nothing if it can claim the work.
+    pub lacks: Lacks,
+}
+
+impl fmt::Display for Nearest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let only = if self.lacks.count() == 1 { "only " } else { "" };
+        write!(f, "worker {} lacks {only}{}", self.instance, self.lacks)
     }
 }
 
@@ -76,8 +96,12 @@ pub fn nearest<'w>(
     kind: &ExecutionKind,
     required: &Capabilities,
     now: TimestampMs,
-) -> Option<(&'w Worker, Lacks)> {
+) -> Option<Nearest> {
     let claiming = workers.into_iter().filter(|worker| worker.claims(now));
-    let lacking = claiming.map(|worker| (worker, worker.info.lacks(lane, kind, required)));
-    lacking.min_by_key(|(_, lacks)| lacks.count())
+    let lacking = claiming.map(|worker| Nearest {
+        worker: worker.info.worker.clone(),
+        instance: worker.info.instance.clone(),
+        lacks: worker.info.lacks(lane, kind, required),
+    });
+    lacking.min_by_key(|nearest| nearest.lacks.count())
 }

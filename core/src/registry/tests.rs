@@ -178,13 +178,13 @@ fn the_nearest_worker_lacks_the_least() {
         named("c", "mail", &[], Kinds::All),
     ];
     let now = TimestampMs::new(2);
-    let (worker, lacks) = nearest(&workers, &lane, &resize, &required, now).unwrap();
-    assert_eq!((worker.info.instance.as_str(), lacks.to_string()), ("b", "capability gpu".into()));
-    let (worker, lacks) = nearest(&workers[..1], &lane, &resize, &required, now).unwrap();
-    assert_eq!((lacks.count(), lacks.to_string()), (2, "lane mail, kind resize".into()));
-    assert!(!worker.info.serves(&lane, &resize, &required));
+    let found = nearest(&workers, &lane, &resize, &required, now).unwrap();
+    assert_eq!(found.to_string(), "worker b lacks only capability gpu");
+    let found = nearest(&workers[..1], &lane, &resize, &required, now).unwrap();
+    assert_eq!(found.to_string(), "worker a lacks lane mail, kind resize");
+    assert!(!workers[0].info.serves(&lane, &resize, &required));
     let none = Capabilities::default();
-    assert!(nearest(&workers, &lane, &resize, &none, now).unwrap().1.is_empty());
+    assert!(nearest(&workers, &lane, &resize, &none, now).unwrap().lacks.is_empty());
     assert_eq!(nearest(&workers, &lane, &resize, &none, TimestampMs::new(1 + TTL)), None);
 }
 

@@ -36,7 +36,8 @@ impl FlowFabricWorker {
     /// - [`SdkError::Config`] when the grant does not match the arguments or has expired; nothing
     ///   was sent.
     /// - [`SdkError::Engine`] with the rejections of a claim: `NotFound`, `InvalidClaimGrant`,
-    ///   `ClaimGrantExpired` or `ExecutionNotLeaseable`; or when the store does not answer.
+    ///   `ClaimGrantExpired` or `ExecutionNotLeaseable`; with `WorkerSuperseded` as for
+    ///   [`FlowFabricWorker::claim_next`]; or when the store does not answer.
     ///
     /// # Cancel safety
     ///
@@ -201,6 +202,7 @@ impl FlowFabricWorker {
 
     fn claim(&self, grant: &GrantArguments<'_>, lease_ttl: Duration) -> Result<Claim, SdkError> {
         let connection = &self.0.upkeep.state.connection;
+        self.0.upkeep.state.check_claim()?;
         check_grant(grant, &self.0.config, connection)?;
         let mut entropy = connection.entropy();
         Ok(Claim {

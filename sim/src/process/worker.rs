@@ -9,7 +9,7 @@ use ff_core::agent::{ClaimedWork, Registration, WorkerAgent, WorkerProfile};
 use ff_core::entropy::Entropy;
 use ff_core::error::{EngineError, ErrorClass};
 use ff_core::execution::{AnyCommand, AnyOutcome, Claim, Claimed, Fence, Offered, ReleaseGrant};
-use ff_core::id::{AttemptId, ExecutionId, GrantId, LeaseId, WorkerId};
+use ff_core::id::{AttemptId, ExecutionId, GrantId, LeaseId, Nonce, WorkerId};
 use ff_core::op::{Committed, Known, ReadyQueues};
 use ff_core::partition::Partition;
 use ff_core::store::Wake;
@@ -73,8 +73,10 @@ impl WorkerProcess {
         let registers = &mut stream(seed, "registration", key);
         let (take_over, ends) = (happens(registers, 600), happens(registers, 300));
         let lives = ends.then(|| DurationMs::new(between(registers, 100, 20_000)));
-        let registration = (wait_rates.registry > 0)
-            .then(|| Registration::new(&profile, "1.0".to_owned(), take_over, registers.fork()));
+        let registration = (wait_rates.registry > 0).then(|| {
+            let (nonce, version) = (Nonce(registers.next_u64()), "1.0".to_owned());
+            Registration::new(&profile, version, take_over, nonce, registers.fork())
+        });
         let agent = WorkerAgent::new(profile, entropy.fork());
         let reckless = happens(&mut entropy, 300);
         Self {
