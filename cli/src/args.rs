@@ -17,6 +17,7 @@ mod submit;
 mod tail;
 mod watch;
 mod work;
+mod workers;
 
 use clap::{Parser, Subcommand};
 
@@ -38,6 +39,7 @@ pub use submit::SubmitArgs;
 pub use tail::TailArgs;
 pub use watch::WatchArgs;
 pub use work::WorkArgs;
+pub use workers::{ListWorkersArgs, OneWorkerArgs, WorkersArgs, WorkersCommand};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -385,6 +387,17 @@ pub enum Command {
     /// Exit code: 0 on success, 1 if the store does not answer within 10 s, 2 for bad usage.
     #[command(verbatim_doc_comment)]
     Lanes(LanesArgs),
+    /// List the registered workers, let one drain, or mark one as dead
+    ///
+    ///     ff workers                                  who runs, what it serves, and how busy it is
+    ///     ff workers drain host-1-12ab34cd            finish the tasks, claim nothing more
+    ///     ff workers dead host-1-12ab34cd             free the instance id of a process that hangs
+    ///
+    /// A worker registers when it starts, and sends a heartbeat each third of the time for which
+    /// its registration is good: twice the ttl of its leases, and at least 10 s. One that ends
+    /// without a shutdown is shown as dead when that time is over.
+    #[command(verbatim_doc_comment)]
+    Workers(WorkersArgs),
     /// List budgets, and create, update, reset or delete them
     ///
     ///     ff budgets                                              limits and usage of each budget

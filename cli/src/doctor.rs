@@ -6,7 +6,9 @@ use clap::Args;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use ff_sdk::core::backend::{Finding, FindingLevel};
-use ff_sdk::{AuditProgress, AuditReport, Auditor, Namespace, redacted_url};
+use ff_sdk::{
+    AuditProgress, AuditReport, Auditor, Client, ClientConfig, Namespace, Unserved, redacted_url,
+};
 use serde_json::{Value, json};
 
 use crate::args::StoreArgs;
@@ -63,6 +65,12 @@ async fn examine(args: &DoctorArgs) -> Result<ExitCode, CliError> {
         false => Some(audit(&auditor, &namespace, args.limit as usize).await?),
     };
     findings.extend(report.iter().flat_map(AuditReport::findings));
+    if report.is_some() {
+        let config = ClientConfig::new(namespace.as_str())?;
+        let client = Client::connect(config, store.backend.clone()).await.map_err(failed)?;
+        let unserved = client.unserved().await.map_err(failed)?;
+        findings.extend(unserved.iter().map(unserved_finding));
+    }
     let worst = findings.iter().map(|finding| finding.level).max();
     if args.json {
         print_line(object(args, worst, &findings, report.as_ref()))?;
@@ -73,6 +81,24 @@ async fn examine(args: &DoctorArgs) -> Result<ExitCode, CliError> {
         Some(FindingLevel::Problem) => ExitCode::from(FAILED),
         _ => ExitCode::SUCCESS,
     })
+}
+
+/// The finding that work waits which no live worker serves.
+fn unserved_finding(unserved: &Unserved) -> Finding {
+    let Unserved { lane, kind, requires, nearest, .. } = unserved;
+    let with = match requires.is_empty() {
+        true => String::new(),
+        false => format!(" that requires {requires}"),
+    };
+    let nearest = match nearest {
+        Some(nearest) => format!("nearest: {nearest}"),
+        None => "no worker claims now".to_owned(),
+    };
+    let detail = format!(
+        "work of kind {kind} in lane {lane}{with} waits, and no live worker serves it ({nearest})"
+    );
+    let finding = Finding::new(FindingLevel::Warning, "workers", detail);
+    finding.advise("start a worker that serves it; ff workers shows those that run")
 }
 
 async fn audit(

@@ -41,6 +41,7 @@ mod waitpoints;
 mod watch;
 mod why;
 mod work;
+mod workers;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -96,6 +97,7 @@ fn main() -> ExitCode {
             Command::Why(args) => why::why(args).await,
             Command::Budgets(args) => budgets::budgets(args).await,
             Command::Lanes(args) => lanes::lanes(args).await,
+            Command::Workers(args) => workers::workers(args).await,
             Command::Cancel(args) => operate::cancel(args).await,
             Command::Replay(args) => operate::replay(args).await,
             Command::Revoke(args) => operate::revoke(args).await,

@@ -120,6 +120,20 @@ fn words(reason: &Reason, id: &ExecutionId) -> (String, String) {
             "start a worker of its lane with these capabilities: ff work --capability ..."
                 .to_owned(),
         ),
+        Reason::NotServed { lane, kind, requires, nearest } => {
+            let with = match requires.is_empty() {
+                true => String::new(),
+                false => format!(" with {}", requires.join(", ")),
+            };
+            let nearest = match nearest {
+                Some(nearest) => format!("nearest: {nearest}"),
+                None => "no worker claims now".to_owned(),
+            };
+            (
+                format!("no live worker serves kind {kind} in lane {lane}{with} ({nearest})"),
+                "start one that does, as with ff work; to see the workers: ff workers".to_owned(),
+            )
+        }
         Reason::LacksCapabilities { missing } => (
             format!("the worker lacks {}", missing.join(", ")),
             "start a worker with these capabilities".to_owned(),

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::ExecutionKind;
 
 /// The kinds of executions that a worker serves. It is never offered another kind, and no
 /// execution of another kind holds up those that it serves (`docs/spec.md`, 7).
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kinds {
     /// Every kind.
     #[default]

@@ -48,6 +48,7 @@ pub mod budget;
 pub mod lane;
 pub mod limits;
 pub mod quota;
+pub mod registry;
 pub mod resource;
 
 pub mod store;

@@ -46,8 +46,14 @@ mod bugs {
         DedupKeyForgotten,
         /// A secret is good for the grace of its last rotation only.
         GraceCutShort,
+        /// A heartbeat prolongs the registration of another process.
+        HeartbeatOfOther,
+        /// A heartbeat revives a registration that has expired or is marked as dead.
+        HeartbeatRevives,
         /// Readers of the journal do not compare the identity of the store.
         IdentityIgnored,
+        /// A process registers although another live one holds its instance id.
+        InstanceTakenFromLive,
         /// A change of a lane whose reply was lost is decided again as if it were new.
         LaneChangeRepeated,
         /// A program reads the lanes once, and never again.
@@ -86,6 +92,10 @@ mod bugs {
         SignatureNotChecked,
         /// A rejection that was decided on an old record is final.
         StaleRejectionTrusted,
+        /// A process that shuts down removes the registration of another one.
+        StrangerDeregistered,
+        /// A process that was superseded goes on claiming.
+        SupersededClaims,
         /// A timekeeper does not notice that the store's clock has stepped back.
         StepBackIgnored,
         /// A token is good as long as its secret is known.

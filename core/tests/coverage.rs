@@ -29,6 +29,9 @@ const NOT_FROM_RULES: &[RejectionKind] = &[
     RejectionKind::BudgetNotFound,
     RejectionKind::BudgetExists,
     RejectionKind::UnknownDimension,
+    RejectionKind::WorkerInstanceInUse,
+    RejectionKind::WorkerNotFound,
+    RejectionKind::WorkerSuperseded,
 ];
 
 /// Rejections of rules that need more than the walk does: ten thousand signals, in

@@ -19,7 +19,9 @@ use ff_core::error::{
     Applied, Bug, EngineError, ErrorRow, Missing, Rejection, RejectionKind, TABLE,
 };
 use ff_core::execution::Situation;
-use ff_core::id::{BudgetId, Dimension, ExecutionIdError, LaneId, LeaseEpoch, TextIdError};
+use ff_core::id::{
+    BudgetId, Dimension, ExecutionIdError, LaneId, LeaseEpoch, TextIdError, WorkerInstanceId,
+};
 use ff_core::policy::PolicyError;
 use ff_core::state::{EligibilityState, LifecyclePhase, PublicState, TerminalOutcome};
 use ff_core::store_id::StoreId;
@@ -371,6 +373,12 @@ fn states() -> Vec<Rejection> {
             budget: BudgetId::new("llm"),
             dimension: Dimension::new("cents"),
         },
+        Rejection::WorkerInstanceInUse {
+            instance: WorkerInstanceId::new("mailer-1"),
+            until: TimestampMs::new(60_000),
+        },
+        Rejection::WorkerNotFound { instance: WorkerInstanceId::new("mailer-1") },
+        Rejection::WorkerSuperseded { instance: WorkerInstanceId::new("mailer-1") },
         Rejection::FormatUnknown { asked: 3, known: 2 },
         Rejection::FormatSuperseded { asked: 1, active: 2 },
     ]

@@ -73,6 +73,12 @@ impl WorkerBuilder {
         })
     }
 
+    /// Sets whether it takes its name over from another live process, which then claims nothing
+    /// more after its next heartbeat. Default: `false`.
+    pub fn take_over(self, takes_over: bool) -> Self {
+        self.set(|config| config.take_over = takes_over)
+    }
+
     /// Sets the lanes (named queues) that it claims from.
     pub fn lanes(self, lanes: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         self.try_set(|config| {

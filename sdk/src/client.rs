@@ -10,6 +10,7 @@ mod streams;
 mod submitting;
 mod waiting;
 mod why;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -47,6 +48,7 @@ pub use result::{ExecutionResult, History, HistoryEntry};
 pub use scans::{QuarantinePage, Quarantined};
 pub use streams::{Tail, TailItem};
 pub use why::{Turn, Why};
+pub use workers::{Unserved, WorkerPage, WorkerPosition};
 
 /// A client of one namespace: submits executions, waits for their results, cancels and replays
 /// them, delivers signals, and reads lists, history and output (`docs/spec.md`, 11).

@@ -37,8 +37,17 @@ pub struct WorkerConfig {
     pub backend: Option<String>,
     /// The worker's name; grants are bound to it. All instances of one worker share it.
     pub worker_id: WorkerId,
-    /// The name of this process; two live processes must not share it.
+    /// The name of this process. A process that connects under the name of another live one is
+    /// refused with `WorkerInstanceInUse`. Workers of one process should have different names: of
+    /// those that share one, the registry shows the latest.
     pub worker_instance_id: WorkerInstanceId,
+    /// Whether it takes its name over from another live process, which then claims nothing more
+    /// after its next heartbeat. For processes that are restarted under the same name, as in a
+    /// stateful set. Default: `false`.
+    pub take_over: bool,
+    /// The build of the program, for `ff workers`; at most 128 bytes. Default: that of this
+    /// library.
+    pub version: String,
     /// The namespace whose executions it claims.
     pub namespace: Namespace,
     /// The lanes (named queues) that it claims from, in rotation; at least one. Default: `default`.
@@ -97,6 +106,8 @@ impl WorkerConfig {
             backend: None,
             worker_id: WorkerId::try_new(worker_id)?,
             worker_instance_id: WorkerInstanceId::try_new(worker_instance_id)?,
+            take_over: false,
+            version: concat!("flowfabric ", env!("CARGO_PKG_VERSION")).to_owned(),
             namespace: Namespace::try_new(namespace)?,
             lanes: vec![LaneId::try_new(DEFAULT_LANE)?],
             kinds: Kinds::All,

@@ -53,6 +53,7 @@ mod lease_end;
 mod memory;
 mod output;
 mod process;
+mod registering;
 mod runtime;
 mod shared;
 mod signal;
@@ -71,7 +72,7 @@ pub use builder::{WorkerBuilder, unique_name};
 pub use client::{
     BudgetSettings, Bulk, BulkCommand, BulkOutcome, BulkPage, BulkResult, Client, ExecutionResult,
     History, HistoryEntry, LaneNote, LaneStatus, QuarantinePage, Quarantined, Tail, TailItem, Turn,
-    Why,
+    Unserved, Why, WorkerPage, WorkerPosition,
 };
 pub use config::{ClientConfig, WorkerConfig};
 pub use connect::{StoreOptions, open};
@@ -148,6 +149,7 @@ pub use ff_core::partition::{
 pub use ff_core::policy::{
     Backoff, ExecutionPolicy, PolicyError, Priority, ReclaimMode, RetryPolicy, TimeoutPolicy,
 };
+pub use ff_core::registry::{Lacks, Nearest, UnknownWorkerState, Worker, WorkerInfo, WorkerState};
 pub use ff_core::state::{
     AttemptState, BlockingReason, EligibilityState, LifecyclePhase, OwnershipState, PublicState,
     StateVector, TerminalOutcome, UnknownState,

@@ -1,11 +1,12 @@
 //! The shared part of the workers of a process that use the same backend: the connection, the
 //! timekeeper, the completions that travel together, and the claims of workers that serve the same.
 
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use ff_core::agent::WorkerProfile;
 use ff_core::backend::EngineBackend;
+use ff_core::id::{Namespace, Nonce, WorkerInstanceId};
 use ff_core::op::OperationContext;
 use ff_core::store::codec::Codec;
 use ff_core::time::DurationMs;
@@ -25,7 +26,18 @@ pub(crate) struct Process {
     pub(crate) gatherer: Arc<Gatherer>,
     timekeeper: Mutex<Weak<TimekeeperTask>>,
     groups: Mutex<Vec<Weak<ClaimGroup>>>,
+    /// The number by which the store distinguishes this process from others.
+    pub(crate) nonce: Nonce,
+    /// The instance ids of its workers.
+    instances: Mutex<Vec<Weak<InstanceName>>>,
 }
+
+/// An instance id, in the namespace whose workers have it. Workers of one process can share one.
+#[derive(PartialEq, Eq)]
+pub(crate) struct InstanceName(Namespace, WorkerInstanceId);
+
+/// The number of this program, unless the random numbers of a worker come from a seed.
+static NONCE: OnceLock<u64> = OnceLock::new();
 
 /// The settings that workers must have in common to share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +74,15 @@ impl Process {
         let sources = Sources { seed: config.seed, clock, ends_refused: false };
         let connection =
             Connection::open(backend.clone(), config.partition_config, context, sources).await?;
+        let draw = || connection.entropy().next_u64();
+        let nonce = Nonce(if config.seed.is_some() { draw() } else { *NONCE.get_or_init(draw) });
         let process = Arc::new(Self {
             connection: Arc::new(connection),
             gatherer: Arc::default(),
             timekeeper: Mutex::default(),
             groups: Mutex::default(),
+            nonce,
+            instances: Mutex::default(),
         });
         if config.seed.is_some() {
             return Ok(process);
@@ -91,6 +107,19 @@ impl Process {
         let started = Arc::new(TimekeeperTask::start(self.connection.clone()));
         *timekeeper = Arc::downgrade(&started);
         started
+    }
+
+    /// Returns the instance id of a worker, which all its workers with this id share.
+    pub(crate) fn instance(&self, profile: &WorkerProfile) -> Arc<InstanceName> {
+        let name = InstanceName(profile.namespace.clone(), profile.instance.clone());
+        let mut instances = lock(&self.instances);
+        instances.retain(|instance| instance.strong_count() > 0);
+        let known = instances.iter().filter_map(Weak::upgrade).find(|known| **known == name);
+        known.unwrap_or_else(|| {
+            let name = Arc::new(name);
+            instances.push(Arc::downgrade(&name));
+            name
+        })
     }
 
     /// Returns the group of a worker: those that serve the same, with the same time between looks.

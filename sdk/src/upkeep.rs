@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use ff_core::agent::{LeaseLost, WorkerAgent};
+use ff_core::agent::{LeaseLost, Registration, WorkerAgent};
 use ff_core::id::{AttemptId, ExecutionId, LeaseId};
 use ff_core::time::TimestampMs;
 use tokio::sync::Notify;
@@ -15,7 +15,7 @@ use crate::claims::ClaimGroup;
 use crate::error::SdkError;
 use crate::gather::Gatherer;
 use crate::lease_end::{EndedLease, LeaseEnd};
-use crate::process::Process;
+use crate::process::{InstanceName, Process};
 use crate::shared::{Connection, lock};
 use crate::timekeeping::TimekeeperTask;
 
@@ -32,6 +32,10 @@ pub(crate) struct WorkerState {
     earlier: Notify,
     /// The timekeeper of this process, if this worker has one.
     timekeeper: Mutex<Option<Arc<TimekeeperTask>>>,
+    /// The registration under its instance id.
+    pub(crate) registration: Mutex<Registration>,
+    /// The instance id, which other workers of this process may share.
+    pub(crate) instance: Arc<InstanceName>,
 }
 
 /// The state of a lease, for tasks that wait until it is lost.
@@ -98,9 +102,11 @@ impl WorkerState {
         process: &Process,
         agent: WorkerAgent,
         group: Arc<ClaimGroup>,
+        registration: Registration,
         timekeeper: bool,
     ) -> Self {
         let timekeeper = timekeeper.then(|| process.timekeeper());
+        let instance = process.instance(agent.profile());
         Self {
             timekeeper: Mutex::new(timekeeper),
             connection: process.connection.clone(),
@@ -110,7 +116,14 @@ impl WorkerState {
             watched: Mutex::new(BTreeMap::new()),
             sleeps_until: AtomicU64::new(u64::MAX),
             earlier: Notify::const_new(),
+            registration: Mutex::new(registration),
+            instance,
         }
+    }
+
+    /// Ends the sleep of the task that keeps the leases and the registration.
+    pub(crate) fn hurry(&self) {
+        self.earlier.notify_one();
     }
 
     /// Watches a lease that the agent tracks.
@@ -195,10 +208,12 @@ impl Upkeep {
         process: &Arc<Process>,
         agent: WorkerAgent,
         group: Arc<ClaimGroup>,
-        slots: usize,
+        registration: Registration,
         timekeeper: bool,
     ) -> Arc<Self> {
-        let state = Arc::new(WorkerState::new(process, agent, group, timekeeper));
+        let slots = agent.profile().slots;
+        let state = WorkerState::new(process, agent, group, registration, timekeeper);
+        let state = Arc::new(state);
         let background = vec![
             tokio::spawn(keep_leases(state.clone())).abort_handle(),
             tokio::spawn(keep_checking(state.clone(), process.clone())).abort_handle(),
@@ -231,6 +246,7 @@ impl Drop for Upkeep {
         for task in &self.background {
             task.abort();
         }
+        self.state.deregister_later();
     }
 }
 
@@ -264,7 +280,7 @@ impl Drop for Slots {
     }
 }
 
-/// Renews leases at a third of their ttl, and marks lost ones.
+/// Renews leases at a third of their ttl, marks lost ones, and keeps the worker registered.
 async fn keep_leases(state: Arc<WorkerState>) {
     loop {
         let now = state.connection.clock.now();
@@ -277,6 +293,7 @@ async fn keep_leases(state: Arc<WorkerState>) {
         for lost in ran_out {
             state.lost(lost);
         }
+        let registers = state.keep_registered(now);
         for renewal in renewals {
             let state = state.clone();
             tokio::spawn(async move {
@@ -290,7 +307,7 @@ async fn keep_leases(state: Arc<WorkerState>) {
                 state.earlier.notify_one();
             });
         }
-        state.sleep_until(wakeup).await;
+        state.sleep_until(wakeup.into_iter().chain(registers).min()).await;
     }
 }
 
@@ -344,8 +361,11 @@ mod tests {
             partitions: process.connection.partitions,
         };
         let group = process.group(&profile, DurationMs::from_secs(1));
-        let agent = WorkerAgent::new(profile, Entropy::from_u64(1));
-        let state = WorkerState::new(&process, agent, group, false);
+        let (version, nonce) = (config.version, process.nonce);
+        let entropy = Entropy::from_u64(1);
+        let registration = Registration::new(&profile, version, false, nonce, entropy.clone());
+        let agent = WorkerAgent::new(profile, entropy);
+        let state = WorkerState::new(&process, agent, group, registration, false);
         let mut entropy = Entropy::from_u64(2);
         let lease = state.watch(LeaseId::random(&mut entropy), AttemptId::random(&mut entropy));
         assert!(lease.is_lost());

@@ -5,7 +5,7 @@ mod granted;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ff_core::agent::{ClaimedWork, WorkerAgent, WorkerProfile};
+use ff_core::agent::{ClaimedWork, Registration, WorkerAgent, WorkerProfile};
 use ff_core::backend::{CompletionBackend, EngineBackend};
 use ff_core::capability::Capabilities;
 use ff_core::execution::{ExecutionSnapshot, SignalOutcome, snapshot};
@@ -108,7 +108,9 @@ impl FlowFabricWorker {
     /// # Errors
     ///
     /// - [`SdkError::Config`] when the configuration is invalid or differs from the store's.
-    /// - [`SdkError::Engine`] when the store does not answer, or has a newer record format.
+    /// - [`SdkError::Engine`] when the store does not answer, or has a newer record format; with
+    ///   `Conflict(WorkerInstanceInUse)` when another live process has the instance id, unless
+    ///   [`take_over`](WorkerConfig::take_over) is set.
     ///
     /// # Cancel safety
     ///
@@ -146,9 +148,12 @@ impl FlowFabricWorker {
         };
         let look_every = DurationMs::from(config.claim_poll_interval);
         let group = process.group(&profile, look_every);
+        let (version, nonce, entropy) =
+            (config.version.clone(), process.nonce, connection.entropy());
+        let registration = Registration::new(&profile, version, config.take_over, nonce, entropy);
         let agent = WorkerAgent::new(profile, connection.entropy());
-        let (slots, timekeeper) = (config.max_concurrent_tasks, config.timekeeper);
-        let upkeep = Upkeep::start(&process, agent, group, slots, timekeeper);
+        let upkeep = Upkeep::start(&process, agent, group, registration, config.timekeeper);
+        upkeep.state.register().await?;
         tracing::debug!(
             worker = %config.worker_id,
             instance = %config.worker_instance_id,
@@ -182,6 +187,8 @@ impl FlowFabricWorker {
             capabilities = digest(&config.capabilities),
             "worker started"
         );
+        lock(&self.0.upkeep.state.registration).serve(kinds.clone());
+        self.0.upkeep.state.hurry();
         lock(&self.0.upkeep.state.agent).serve(kinds);
         *lock(&self.0.upkeep.state.group) = self.new_group();
     }
@@ -196,7 +203,10 @@ impl FlowFabricWorker {
     /// program has met a record in a format that it does not know. From then on the program claims
     /// nothing and applies no timers; it still renews the leases of its tasks. Upgrade the program.
     /// With `StoreLost`, when the store has lost its data since this program connected, which the
-    /// program notices within 30 s. Restart the program.
+    /// program notices within 30 s. Restart the program. With `State(WorkerSuperseded)`, when
+    /// another process has taken over the instance id, or an operator has marked this worker as
+    /// dead, which it notices with its next heartbeat. A worker that an operator drains claims
+    /// nothing.
     ///
     /// # Cancel safety
     ///
@@ -228,6 +238,9 @@ impl FlowFabricWorker {
         count: usize,
         is_woken: bool,
     ) -> Result<Vec<ClaimedTask>, SdkError> {
+        if !self.0.upkeep.state.check_claim()? {
+            return Ok(Vec::new());
+        }
         let Ok(mut slots) = self.0.upkeep.take_slots(count) else { return Ok(Vec::new()) };
         let state = &self.0.upkeep.state;
         let claimant = lock(&state.agent).profile().claimant(slots.count());
@@ -273,8 +286,41 @@ impl FlowFabricWorker {
     ///
     /// Cancel safe.
     pub async fn wait_for_work(&self) {
-        let is_woken = self.group().wait().await;
+        let is_woken = self.wait_in(&self.group()).await;
         self.0.is_woken.store(is_woken, Ordering::Release);
+    }
+
+    /// Waits with a group of workers, like [`Self::wait_for_work`].
+    pub(crate) async fn wait_in(&self, group: &ClaimGroup) -> bool {
+        if self.0.upkeep.state.may_claim() {
+            return group.wait().await;
+        }
+        tokio::time::sleep(self.0.config.claim_poll_interval).await;
+        false
+    }
+
+    /// Says with a heartbeat that the worker claims nothing more. It keeps its tasks.
+    pub(crate) fn drain(&self) {
+        self.0.upkeep.state.drain();
+    }
+
+    /// Gives up the instance id, so that another process can have it immediately. The worker claims
+    /// nothing more; its tasks go on, and their leases are renewed.
+    ///
+    /// [`WorkerRuntime`](crate::WorkerRuntime) does this at the end of a shutdown. A worker whose
+    /// last handle is dropped does it in a task of its tokio runtime, which has no effect if that
+    /// runtime ends before. A worker that ends without it keeps the id until its registration
+    /// expires: twice the ttl of its leases after its latest heartbeat, at least 10 s.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`] when the store does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: the id may or may not be given up. The worker claims nothing more.
+    pub async fn deregister(&self) -> Result<(), SdkError> {
+        Ok(self.0.upkeep.state.deregister().await?)
     }
 
     /// Delivers a signal to a waitpoint, like

@@ -23,6 +23,9 @@ use crate::shutdown::{Shutdown, requested, stopping_message, waiting_message};
 const IDLE_HORIZON: Duration = Duration::from_secs(60);
 /// The pause after the store refused a claim or did not answer one.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How long the end of the loop waits until the worker is deregistered.
+const DEREGISTER: Duration = Duration::from_secs(1);
+
 /// How long a shutdown waits for a claim that was already sent.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -265,6 +268,8 @@ impl WorkLoop {
         }
         let is_printed = self.printer.finish(self.shutdown.clone()).await;
         let stopped = *self.shutdown.borrow() >= Shutdown::Stop;
+        // A store that does not answer lets the registration expire.
+        let _ = tokio::time::timeout(DEREGISTER, self.worker.deregister()).await;
         Ok(Ended { stopped, is_printed, counts: self.counts })
     }
 

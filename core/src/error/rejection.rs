@@ -9,7 +9,7 @@ use crate::capability::CapabilityError;
 use crate::cause::Missing;
 use crate::id::{
     AttemptId, BudgetId, Dimension, ExecutionId, ExecutionIdError, LaneId, LeaseEpoch, QuotaId,
-    TextIdError,
+    TextIdError, WorkerInstanceId,
 };
 use crate::policy::PolicyError;
 use crate::quota_ref::QuotaRef;
@@ -434,6 +434,32 @@ rejections! {
         /// When it may be allowed.
         retry_after: DurationMs,
     } => State, Retryable, 429;
+    /// Another live process has registered under the instance id.
+    #[error(
+        "another process is registered as {instance} until {until}: use another instance id, wait, \
+         or take over"
+    )]
+    WorkerInstanceInUse {
+        /// The instance id.
+        instance: WorkerInstanceId,
+        /// When the registration ends without a further heartbeat.
+        until: TimestampMs,
+    } => Conflict, Retryable, 409;
+    /// No process is registered under the instance id, or its registration has expired.
+    #[error("no live process is registered as {instance} in this namespace")]
+    WorkerNotFound {
+        /// The instance id.
+        instance: WorkerInstanceId,
+    } => State, Terminal, 404;
+    /// The process no longer holds its instance id, so it must stop claiming.
+    #[error(
+        "this process is no longer registered as {instance}: another process has taken over, or \
+         an operator has marked it as dead; it must stop claiming"
+    )]
+    WorkerSuperseded {
+        /// The instance id.
+        instance: WorkerInstanceId,
+    } => State, Cooperative, 409;
     /// This program does not know the record format.
     #[error("unknown record format {asked}: this program knows up to {known}; use a newer one")]
     FormatUnknown {

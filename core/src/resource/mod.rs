@@ -32,12 +32,20 @@ pub enum ResourceKind {
     Quotas,
     /// The present use of quotas, by key.
     QuotaUses,
+    /// Registered workers.
+    Workers,
 }
 
 impl ResourceKind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Lanes, Self::Budgets, Self::Charges, Self::Quotas, Self::QuotaUses];
+    pub const ALL: [Self; 6] = [
+        Self::Lanes,
+        Self::Budgets,
+        Self::Charges,
+        Self::Quotas,
+        Self::QuotaUses,
+        Self::Workers,
+    ];
 
     /// Returns the family of the partitions that hold records of this kind.
     pub const fn family(self) -> PartitionFamily {
@@ -45,6 +53,7 @@ impl ResourceKind {
             Self::Lanes => PartitionFamily::Meta,
             Self::Budgets | Self::Charges => PartitionFamily::Budget,
             Self::Quotas | Self::QuotaUses => PartitionFamily::Quota,
+            Self::Workers => PartitionFamily::Worker,
         }
     }
 
@@ -56,6 +65,7 @@ impl ResourceKind {
             Self::Charges => b'C',
             Self::Quotas => b'Q',
             Self::QuotaUses => b'U',
+            Self::Workers => b'W',
         }
     }
 }

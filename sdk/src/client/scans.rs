@@ -190,7 +190,7 @@ impl Client {
         }
     }
 
-    async fn scan(
+    pub(super) async fn scan(
         &self,
         partition: Partition,
         index: IndexName,

@@ -1,7 +1,7 @@
 //! Why an execution does not run.
 
 use ff_core::error::EngineError;
-use ff_core::execution::{ExecutionSnapshot, Judgement, Reason, judge, snapshot};
+use ff_core::execution::{ExecutionSnapshot, Judgement, Reason, judge, not_served, snapshot};
 use ff_core::id::ExecutionId;
 use ff_core::op::{Query, ReadExecution, ReadLanes};
 use ff_core::store::{IndexName, Scan, ScanOrder, Topic, Version};
@@ -45,10 +45,12 @@ impl Turn {
 
 impl Client {
     /// Explains why an execution does not run now: each reason that holds it back, as of one
-    /// reading of its record and of the states of the lanes (`docs/spec.md`, 7). An execution that
-    /// a worker may start has no reason, and a [`Turn`]. `None` if the execution does not exist.
+    /// reading of its record, of the states of the lanes, and of the registered workers
+    /// (`docs/spec.md`, 7). An execution that a worker may start has no reason, and a [`Turn`].
+    /// `None` if the execution does not exist.
     ///
-    /// Costs three calls at most.
+    /// Costs at most four calls; 16 more, or one for each 128 workers if that is more, if the
+    /// execution waits for a worker.
     ///
     /// # Errors
     ///
@@ -69,9 +71,18 @@ impl Client {
             return Ok(None);
         };
         let execution = &loaded.execution;
-        let (reasons, turn) = match judge(execution, None, Some(&lanes), at) {
-            Judgement::Wait(reasons) => (reasons, None),
-            Judgement::Admit => (Vec::new(), Some(self.turn(id, execution).await?)),
+        let mut reasons = match judge(execution, None, Some(&lanes), at) {
+            Judgement::Wait(reasons) => reasons,
+            Judgement::Admit => Vec::new(),
+        };
+        let is_unrouted = |reason: &Reason| matches!(reason, Reason::NoCapableWorker { .. });
+        if reasons.iter().all(is_unrouted) {
+            let (workers, at) = self.all_workers().await?;
+            reasons.extend(not_served(execution, &workers, at));
+        }
+        let turn = match reasons.is_empty() {
+            true => Some(self.turn(id, execution).await?),
+            false => None,
         };
         let Version { count: version, .. } = loaded.version;
         let execution = snapshot(execution, at);

@@ -87,6 +87,9 @@ const RELEASE_SHARE: u32 = 5;
 /// The longest time for this.
 const MAX_RELEASE: Duration = Duration::from_secs(2);
 
+/// The least time for which the end of a shutdown waits for the store.
+const LEAST_DEREGISTER: Duration = Duration::from_millis(200);
+
 /// The pause after a failed claim.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -279,6 +282,9 @@ impl WorkerRuntime {
             left = handling.saturating_sub(began.elapsed());
             value
         };
+        if sources.iter().any(|source| !source.running.is_empty()) {
+            worker.drain();
+        }
         if !all_end(&mut sources, left).await {
             // The remaining tasks release their leases themselves.
             stop.send_replace(true);
@@ -287,6 +293,12 @@ impl WorkerRuntime {
                 tracing::warn!(tasks, "the store did not answer in time; these leases expire");
                 shared.report.lost.fetch_add(tasks as u64, Ordering::Relaxed);
             }
+        }
+        let within = releasing.max(LEAST_DEREGISTER);
+        match tokio::time::timeout(within, worker.deregister()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the worker was not deregistered"),
+            Err(_) => tracing::warn!("the worker was not deregistered in time"),
         }
         Ok(value)
     }

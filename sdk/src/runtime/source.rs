@@ -89,7 +89,7 @@ impl Source {
     /// Waits until there may be work.
     pub(super) async fn wait_for_work(&mut self) {
         match &mut self.part {
-            Some(part) => part.is_woken = part.group.wait().await,
+            Some(part) => part.is_woken = self.worker.wait_in(&part.group).await,
             None => self.worker.wait_for_work().await,
         }
     }

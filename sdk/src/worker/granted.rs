@@ -33,10 +33,11 @@ impl FlowFabricWorker {
     /// # Errors
     ///
     /// - [`SdkError::WorkerAtCapacity`] when all slots are taken; the grant is still usable.
-    /// - [`SdkError::Config`] when the grant does not match the arguments or has expired; nothing
-    ///   was sent.
+    /// - [`SdkError::Config`] when the grant does not match the arguments or has expired, or the
+    ///   worker drains; nothing was sent.
     /// - [`SdkError::Engine`] with the rejections of a claim: `NotFound`, `InvalidClaimGrant`,
-    ///   `ClaimGrantExpired` or `ExecutionNotLeaseable`; or when the store does not answer.
+    ///   `ClaimGrantExpired` or `ExecutionNotLeaseable`; with `WorkerSuperseded` as for
+    ///   [`FlowFabricWorker::claim_next`]; or when the store does not answer.
     ///
     /// # Cancel safety
     ///
@@ -134,6 +135,9 @@ impl FlowFabricWorker {
         lane: &LaneId,
         grant_ttl_ms: u64,
     ) -> Result<Option<ClaimedTask>, SdkError> {
+        if !self.0.upkeep.state.check_claim()? {
+            return Ok(None);
+        }
         // The slot is taken first, so that a full worker never uses up a grant.
         let slot = self.0.upkeep.take_slots(1)?;
         let config = &self.0.config;
@@ -201,6 +205,10 @@ impl FlowFabricWorker {
 
     fn claim(&self, grant: &GrantArguments<'_>, lease_ttl: Duration) -> Result<Claim, SdkError> {
         let connection = &self.0.upkeep.state.connection;
+        if !self.0.upkeep.state.check_claim()? {
+            let message = "drains or has ended: it claims nothing more";
+            return Err(SdkError::config("claim with a grant", "worker", message));
+        }
         check_grant(grant, &self.0.config, connection)?;
         let mut entropy = connection.entropy();
         Ok(Claim {

@@ -203,6 +203,12 @@ bugs! {
     GrantReleasedByAnybody: Ruling(admission::grant_released_by_anybody),
         "giving a grant back ends also the grant of another worker",
         "only its worker gives a grant back";
+    HeartbeatOfOther: Code(Code::HeartbeatOfOther),
+        "a heartbeat prolongs the registration of another process, as its own",
+        "a process that has lost its instance id never gets it back with a heartbeat";
+    HeartbeatRevives: Code(Code::HeartbeatRevives),
+        "a heartbeat revives a registration that has expired or is marked as dead",
+        "a heartbeat prolongs only a registration in force";
     HeldEntryKept: Sent(store::held_entry_kept),
         "the entry that a `Take` left in `due` stays there when nothing is due",
         "indexes equal the function of the records";
@@ -215,6 +221,9 @@ bugs! {
     IndexEntryLeftBehind: Sent(store::index_entry_left_behind),
         "an entry stays in a lane when its execution is claimed",
         "indexes equal the function of the records";
+    InstanceTakenFromLive: Code(Code::InstanceTakenFromLive),
+        "a process registers although another live one holds its instance id",
+        "one process holds an instance id at a time";
     JournalGapHidden: Served(store::journal_gap_hidden),
         "a reader does not learn that the store's history has changed",
         "readers of the journal learn of a gap";
@@ -371,6 +380,12 @@ bugs! {
     StepBackIgnored: Code(Code::StepBackIgnored),
         "a timekeeper does not notice that the store's clock has stepped back",
         "a lease ends in time by the clock after a step back";
+    StrangerDeregistered: Code(Code::StrangerDeregistered),
+        "a process that shuts down removes the registration of another one",
+        "a process gives up only its own registration";
+    SupersededClaims: Code(Code::SupersededClaims),
+        "a process that was superseded goes on claiming",
+        "a superseded process starts nothing after its next heartbeat";
     SuspensionIdIgnored: Ruling(waiting::suspension_id_ignored),
         "a second suspension gets the outcome of the first",
         "a suspension is recognised by its id";

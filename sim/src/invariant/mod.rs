@@ -24,6 +24,7 @@ pub mod liveness;
 pub mod readers;
 pub mod reading;
 pub mod refusal;
+pub mod registry;
 pub mod retries;
 pub mod retry;
 pub mod signal;

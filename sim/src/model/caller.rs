@@ -5,6 +5,7 @@ use ff_core::id::ExecutionId;
 use ff_core::time::DurationMs;
 
 use crate::model::budgets::BudgetCall;
+use crate::model::registry::RegistryCall;
 use crate::report::coverage::CommandKind;
 
 /// The sender of a request. Remembered for the whole run, because a request can arrive long after
@@ -25,6 +26,8 @@ pub struct Caller {
     pub rotates: Option<DurationMs>,
     /// The change that it makes to a budget, if it makes one.
     pub budget: Option<BudgetCall>,
+    /// The change that it makes to the registry of workers, if it makes one.
+    pub registry: Option<RegistryCall>,
     /// Whether a client library sent one of its requests twice.
     pub resent: bool,
     /// Whether one of its requests failed, or got no reply in time.
@@ -48,6 +51,7 @@ impl Caller {
             carries: None,
             rotates: None,
             budget: None,
+            registry: None,
             resent: false,
             failed: false,
             parts: Vec::new(),

@@ -7,6 +7,7 @@ pub mod change;
 pub mod identity;
 pub mod index_positions;
 pub mod journal;
+pub mod registry;
 pub mod settled;
 pub mod shown_leases;
 pub mod waits;
@@ -30,6 +31,7 @@ use crate::model::change::Change;
 use crate::model::identity::{CommandIdentity, Remembered, identity_of, remembered_of};
 use crate::model::index_positions::{IndexPositions, positions_of};
 use crate::model::journal::Journal;
+use crate::model::registry::Workers;
 use crate::model::waits::Waits;
 use crate::plan::settings::{Settings, SmallCaps};
 use crate::report::invariants::InvariantSet;
@@ -100,6 +102,8 @@ pub struct Model {
     pub resource_changes: BTreeMap<u64, u64>,
     /// Budgets and charges as they should be.
     pub budgets: Budgets,
+    /// The registered workers as they should be.
+    pub workers: Workers,
     /// How often the store's clock or history jumped.
     pub jumps: u64,
     /// Leases whose end their holder cannot know since a jump, until it receives a renewal.

@@ -9,8 +9,8 @@ use ff_core::time::DurationMs;
 
 use super::{FaultKind, FaultWeights, Overrides, Plan, Trigger};
 use crate::determinism::random::{
-    BUDGETS, Draws, LANES, REACTIONS, REPLY_BYTES, RETRIES, STREAM_CAPS, STUBBORN, WAIT_RATES,
-    WEIGHTS, between, happens, one_of, stream,
+    BUDGETS, Draws, LANES, REACTIONS, REGISTRY, REPLY_BYTES, RETRIES, STREAM_CAPS, STUBBORN,
+    WAIT_RATES, WEIGHTS, between, happens, one_of, stream,
 };
 
 /// How long a stubborn client tries: an execution may end and be removed in that time.
@@ -85,9 +85,23 @@ pub struct WaitRates {
     pub lanes: u64,
     /// In a thousand rounds of the operator, how many charge or change budgets.
     pub budgets: u64,
+    /// In a thousand rounds of the operator, how many change the registry of workers. Without any,
+    /// workers do not register.
+    pub registry: u64,
 }
 
 impl WaitRates {
+    const NONE: Self = Self {
+        suspends: 0,
+        frames: 0,
+        signals: 0,
+        wrong: 0,
+        rotates: 0,
+        lanes: 0,
+        budgets: 0,
+        registry: 0,
+    };
+
     fn of(seed: u64) -> Self {
         let draws = &mut Draws::new(seed, WAIT_RATES, 0);
         Self {
@@ -98,13 +112,14 @@ impl WaitRates {
             rotates: one_of(draws, &[0, 40, 120, 300]),
             lanes: one_of(&mut Draws::new(seed, LANES, 0), &[0, 0, 100, 300]),
             budgets: one_of(&mut Draws::new(seed, BUDGETS, 0), &[0, 0, 100, 300]),
+            registry: one_of(&mut Draws::new(seed, REGISTRY, 0), &[0, 0, 0, 100, 300]),
         }
     }
 
     /// The same, except that `waits` of a thousand jobs open waitpoints, suspend, or write output.
     const fn scaled(self, waits: Option<u64>) -> Self {
         match waits {
-            Some(0) => Self { suspends: 0, frames: 0, rotates: 0, lanes: 0, budgets: 0, ..self },
+            Some(0) => Self { signals: self.signals, wrong: self.wrong, ..Self::NONE },
             Some(waits) => Self { suspends: waits, frames: waits, ..self },
             None => self,
         }

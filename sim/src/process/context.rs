@@ -11,6 +11,7 @@ use ff_core::time::{DurationMs, HostTime, TimestampMs};
 
 use crate::model::budgets::BudgetCall;
 use crate::model::identity::life_of;
+use crate::model::registry::RegistryCall;
 use crate::plan::{ActionId, ActionKind, Plan};
 use crate::process::task::{Origin, Output, Task, driven};
 use crate::report::coverage::CommandKind;
@@ -66,6 +67,8 @@ pub enum About {
     Rotation(DurationMs),
     /// It charges or changes a budget.
     Budget(BudgetCall),
+    /// It changes the registry of workers.
+    Registry(RegistryCall),
     /// It carries no command, and shows the existing executions.
     Present,
     /// It carries no command.
@@ -106,6 +109,8 @@ pub enum Effect {
     Start { task: Box<dyn Task>, about: About },
     /// Wakes the process at a time by its local clock.
     WakeAt(TimestampMs),
+    /// Ends the process. It is started again after a while.
+    Exit,
     /// Sends the token of a waitpoint to the signaller.
     Token { token: TokenInHand },
     /// Sends a grant to a worker process after so many milliseconds.
@@ -205,6 +210,11 @@ impl Context<'_> {
             driven(CarryCommand::knowing(command.clone(), known, patience), understand)
         };
         self.effects.push(Effect::Start { task, about: About::Command(command, life) });
+    }
+
+    /// Ends the process.
+    pub fn exit(&mut self) {
+        self.effects.push(Effect::Exit);
     }
 
     /// Schedules the next wake-up of the process, by its own clock.

@@ -9,6 +9,7 @@ pub mod mistaken;
 pub mod operator;
 pub mod operator_calls;
 pub mod reader;
+pub mod registry;
 pub mod sent_commands;
 pub mod signaller;
 pub mod submissions;

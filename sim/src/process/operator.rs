@@ -26,6 +26,7 @@ use crate::process::task::{Origin, Output};
 use super::budgets;
 use super::context::{About, Context, Notice};
 use super::operator_calls::{ANY, Call, calls_after};
+use super::registry;
 use super::sent_commands::SentCommands;
 use super::submissions::{lane, namespace};
 
@@ -124,6 +125,12 @@ impl OperatorProcess {
                 LaneState::Disabled,
             ];
             self.set_lane(lane(draws.below(2)), one_of(&mut draws, &states), &mut draws, cx);
+            return;
+        }
+        let mut draws = stream(self.seed, "registry", self.rounds);
+        if happens(&mut draws, self.settings.wait_rates.registry) {
+            let patience = self.patience(&mut draws);
+            registry::begin(partitions, self.settings.workers, patience, &mut draws, cx);
             return;
         }
         let mut draws = stream(self.seed, "budgets", self.rounds);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use ff_core::capability::Capabilities;
 use ff_core::entropy::Entropy;
 use ff_core::execution::{Create, DEFAULT_PAYLOAD_LIMIT, Start, content_digest};
-use ff_core::id::{ExecutionId, ExecutionKind, FailureCategory, LaneId, Namespace, Nonce};
+use ff_core::id::{
+    ExecutionId, ExecutionKind, FailureCategory, LaneId, Namespace, Nonce, WorkerInstanceId,
+};
 use ff_core::limits::Limits;
 use ff_core::policy::{Backoff, ExecutionPolicy, Priority, ReclaimMode};
 use ff_core::tags::Tags;
@@ -17,6 +19,11 @@ use crate::plan::settings::Settings;
 /// The one tenant.
 pub fn namespace() -> Namespace {
     Namespace::try_new("world").expect("a valid namespace")
+}
+
+/// The instance id of a process at one of its starts.
+pub fn instance_id(number: usize, start: u64) -> WorkerInstanceId {
+    WorkerInstanceId::try_new(format!("process-{number}.{start}")).expect("a valid id")
 }
 
 /// The two lanes.

@@ -11,6 +11,7 @@ use ff_core::op::{
     ReadyQueues, ReceivedSignal, ResourceChanged, Step, TakenFromLane,
 };
 use ff_core::partition::Partition;
+use ff_core::registry::Worker;
 use ff_core::store::{Cursor, Fetched, Streamed};
 use ff_core::time::{HostTime, TimestampMs};
 use ff_core::token::{Rotation as Rotated, SecretInfo};
@@ -77,7 +78,13 @@ pub enum Output {
     BudgetSet(Result<ResourceChanged<Budget, BudgetChanged>, EngineError>),
     /// A budget was charged.
     Charged(Result<ResourceChanged<Budget, ChargeOutcomes>, EngineError>),
-    /// Records of charges were removed whose time is over.
+    /// A worker registered, or sent a heartbeat.
+    Registered(Result<ResourceChanged<Worker, ()>, EngineError>),
+    /// A worker gave up its instance id.
+    Deregistered(Result<ResourceChanged<Worker, ()>, EngineError>),
+    /// An operator changed a worker.
+    WorkerSet(Result<ResourceChanged<Worker, ()>, EngineError>),
+    /// Records were removed whose time is over.
     Swept(Result<usize, EngineError>),
     /// Secrets were rotated.
     Rotated(Result<Rotated, EngineError>),
@@ -101,6 +108,9 @@ impl Output {
             | Self::LaneSet(Err(error))
             | Self::BudgetSet(Err(error))
             | Self::Charged(Err(error))
+            | Self::Registered(Err(error))
+            | Self::Deregistered(Err(error))
+            | Self::WorkerSet(Err(error))
             | Self::Swept(Err(error))
             | Self::Rotated(Err(error))
             | Self::Secrets(Err(error)) => Some(error),

@@ -1,14 +1,15 @@
 //! A worker's process: the loop around a [`WorkerAgent`], and the handlers of its executions.
 
+mod registering;
 mod waiting;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ff_core::agent::{ClaimedWork, WorkerAgent, WorkerProfile};
+use ff_core::agent::{ClaimedWork, Registration, WorkerAgent, WorkerProfile};
 use ff_core::entropy::Entropy;
 use ff_core::error::{EngineError, ErrorClass};
 use ff_core::execution::{AnyCommand, AnyOutcome, Claim, Claimed, Fence, Offered, ReleaseGrant};
-use ff_core::id::{AttemptId, ExecutionId, GrantId, LeaseId, WorkerId};
+use ff_core::id::{AttemptId, ExecutionId, GrantId, LeaseId, Nonce, WorkerId};
 use ff_core::op::{Committed, Known, ReadyQueues};
 use ff_core::partition::Partition;
 use ff_core::store::Wake;
@@ -52,16 +53,30 @@ pub struct WorkerProcess {
     sent: SentCommands,
     /// Its leases, including former ones, the latest last.
     had: VecDeque<(ExecutionId, Fence)>,
+    /// Its registration, if the workers of this run register.
+    registration: Option<Registration>,
+    /// How long it runs before it shuts down; `None`: until it crashes.
+    lives: Option<DurationMs>,
+    /// When it shuts down, by its own clock.
+    ends_at: Option<TimestampMs>,
 }
 
 impl WorkerProcess {
-    /// A process of a worker.
+    /// A process of a worker. `key`: the key of its start.
     pub fn new(
         seed: u64,
         wait_rates: WaitRates,
         profile: WorkerProfile,
+        key: u64,
         mut entropy: Entropy,
     ) -> Self {
+        let registers = &mut stream(seed, "registration", key);
+        let (take_over, ends) = (happens(registers, 600), happens(registers, 300));
+        let lives = ends.then(|| DurationMs::new(between(registers, 100, 20_000)));
+        let registration = (wait_rates.registry > 0).then(|| {
+            let (nonce, version) = (Nonce(registers.next_u64()), "1.0".to_owned());
+            Registration::new(&profile, version, take_over, nonce, registers.fork())
+        });
         let agent = WorkerAgent::new(profile, entropy.fork());
         let reckless = happens(&mut entropy, 300);
         Self {
@@ -77,6 +92,9 @@ impl WorkerProcess {
             gatherer: Gatherer::default(),
             sent: SentCommands::default(),
             had: VecDeque::new(),
+            registration,
+            lives,
+            ends_at: None,
         }
     }
 
@@ -93,8 +111,10 @@ impl WorkerProcess {
         for lease_id in self.jobs.keys().copied().collect::<Vec<_>>() {
             self.act(lease_id, cx);
         }
+        self.keep_registered(cx);
         let free = self.agent.profile().slots.saturating_sub(self.jobs.len());
-        if !self.claiming && free > 0 && self.next_claim <= cx.now.local {
+        let claims = !self.claiming && self.may_claim();
+        if claims && free > 0 && self.next_claim <= cx.now.local {
             self.claiming = true;
             cx.begin(About::Each(CommandKind::Offer), self.agent.claim(free), Output::Claimed);
         }
@@ -103,9 +123,11 @@ impl WorkerProcess {
 
     fn next_wake(&self) -> TimestampMs {
         let jobs = self.jobs.values().filter(|job| !job.busy).map(|job| job.next_at);
-        let claim = (!self.claiming && self.jobs.len() < self.agent.profile().slots)
-            .then_some(self.next_claim);
+        let claims = !self.claiming && self.may_claim();
+        let claim =
+            (claims && self.jobs.len() < self.agent.profile().slots).then_some(self.next_claim);
         jobs.chain(claim)
+            .chain(self.next_registering())
             .fold(self.agent.leases.next_wakeup().unwrap_or(TimestampMs::MAX), TimestampMs::min)
     }
 
@@ -308,11 +330,12 @@ impl WorkerProcess {
             return;
         }
         let mut entropy = stream(self.seed, "meddle", notice.key);
-        if happens(&mut entropy, 300) {
+        if happens(&mut entropy, 300) && self.may_claim() {
             self.take_at_once(notice.id, &mut entropy, cx);
             return;
         }
         let again = self.sent.about(notice.id, &mut entropy);
+        let again = again.filter(|again| self.may_claim() || !CommandKind::from(again).claims());
         let is_over = |(id, fence): &&(ExecutionId, Fence)| {
             *id == notice.id && !self.jobs.contains_key(&fence.lease_id)
         };
@@ -358,6 +381,9 @@ impl WorkerProcess {
 
     /// Uses a grant, sometimes twice, sometimes as another worker, sometimes the wrong way.
     pub fn take(&mut self, grant: GrantInHand, cx: &mut Context<'_>) {
+        if !self.may_claim() {
+            return;
+        }
         let key = hashed(grant.grant_id.uuid().as_bytes());
         let mut draws = Draws::new(self.seed, TAKE, key.wrapping_add(self.used.len() as u64));
         let twice = happens(&mut draws, 300);

@@ -81,6 +81,13 @@ command_kinds! {
     OnDue "on_due" Absolute;
 }
 
+impl CommandKind {
+    /// Whether the command starts work.
+    pub const fn claims(self) -> bool {
+        matches!(self, Self::Claim | Self::ClaimResumed | Self::Reclaim | Self::Offer)
+    }
+}
+
 impl fmt::Display for CommandKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

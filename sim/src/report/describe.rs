@@ -5,6 +5,7 @@ use ff_core::execution::{Event, situation};
 use ff_core::id::LaneId;
 use ff_core::lane::{LaneSetting, Lanes};
 use ff_core::op::load;
+use ff_core::registry::Worker;
 use ff_core::resource::Kept;
 use ff_core::store::codec::{Codec, FORMAT, decode};
 use ff_core::store::{
@@ -120,11 +121,21 @@ fn record(stored: Option<&Stored>, now: TimestampMs) -> String {
             let (record, epoch) = (&loaded.execution, loaded.execution.epoch);
             format!("v{count} {} epoch {epoch}", situation(record, now))
         }
-        Some((count, Err(error))) => match stored.and_then(|stored| lanes_in(&stored.bytes)) {
-            Some(lanes) => format!("v{count} {}", states(&lanes)),
+        Some((count, Err(error))) => match stored.and_then(|stored| beside(&stored.bytes)) {
+            Some(beside) => format!("v{count} {beside}"),
             None => format!("v{count}, which does not decode: {error}"),
         },
     }
+}
+
+/// Describes a record beside executions.
+fn beside(bytes: &Bytes) -> Option<String> {
+    if let Some(lanes) = lanes_in(bytes) {
+        return Some(states(&lanes));
+    }
+    let Worker { nonce, state, expires_at, .. } =
+        decode::<Kept<Worker>>(bytes, FORMAT).ok()?.record;
+    Some(format!("worker {:x}, {state} until {expires_at}", nonce.0))
 }
 
 fn states(lanes: &Lanes) -> String {

@@ -63,6 +63,8 @@ impl Host {
         let config = WorkerConfig::new(name, instance, NAMESPACE);
         let mut config = config.expect("the name of a process is an id");
         config.seed = Some(self.0.seed);
+        // As in a stateful set, whose processes come back under the same name.
+        config.take_over = self.0.same_instance;
         config.clock = self.clock();
         config.partition_config = Some(PARTITIONS);
         config

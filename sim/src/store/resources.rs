@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use ff_core::budget::{Budget, ChargeRecord};
 use ff_core::lane::Lanes;
+use ff_core::registry::Worker;
 use ff_core::resource::{Kept, ResourceKind};
 use ff_core::store::codec::{FORMAT, decode};
-use ff_core::store::{Bytes, RecordKey, Unit};
+use ff_core::store::{Bytes, Member, RecordKey, Unit};
 use ff_core::time::TimestampMs;
 
 use crate::determinism::hash::Fnv;
 use crate::invariant::budget::BudgetCommit;
+use crate::invariant::registry::RegistryCommit;
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::report::invariants::Invariant;
@@ -30,6 +32,7 @@ impl ResourceWrites {
     }
 
     /// Takes over that a unit with these writes was committed, and checks it. \[INV-BUDGET-1\]
+    /// \[INV-REGISTRY-1\]
     pub(super) fn committed(
         self,
         model: &mut Model,
@@ -46,6 +49,10 @@ impl ResourceWrites {
                 }
                 RecordKey::Resource(ResourceKind::Charges, id) => {
                     charges.insert(*id, understood::<Kept<ChargeRecord>>(bytes)?.record);
+                }
+                RecordKey::Resource(ResourceKind::Workers, id) => {
+                    let after = understood::<Kept<Worker>>(bytes)?.record;
+                    note_worker(model, caller, *id, Some(after), now)?;
                 }
                 RecordKey::Resource(ResourceKind::Lanes, _) => {
                     understood::<Kept<Lanes>>(bytes)?;
@@ -72,6 +79,11 @@ impl ResourceWrites {
         known.charges.extend(charges);
         budgets.into_iter().for_each(|(id, budget)| known.note(id, budget, request));
         for key in &self.remove {
+            if let RecordKey::Resource(ResourceKind::Workers, id) = key {
+                note_worker(model, caller, *id, None, now)?;
+                continue;
+            }
+            let known = &mut model.budgets;
             if let RecordKey::Resource(_, id) = key {
                 let early = known.charges.get(id).filter(|charge| now < charge.expires_at);
                 ensure!(
@@ -85,6 +97,23 @@ impl ResourceWrites {
         }
         Ok(())
     }
+}
+
+/// Takes over a commit of the record of a worker, and checks it.
+fn note_worker(
+    model: &mut Model,
+    caller: &Caller,
+    id: Member,
+    after: Option<Worker>,
+    now: TimestampMs,
+) -> Result<(), Broken> {
+    let before = model.workers.remove(&id);
+    if model.watched.contains(Invariant::Registry) {
+        let (before, after) = (before.as_ref(), after.as_ref());
+        RegistryCommit { call: caller.registry, before, after, now }.check()?;
+    }
+    model.workers.extend(after.map(|after| (id, after)));
+    Ok(())
 }
 
 /// Decodes written bytes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ff_core::agent::WorkerProfile;
 use ff_core::capability::Capabilities;
-use ff_core::id::{WorkerId, WorkerInstanceId};
+use ff_core::id::WorkerId;
 use ff_core::kinds::Kinds;
 use ff_core::lane::Lanes;
 use ff_core::time::TimestampMs;
@@ -19,10 +19,12 @@ use crate::process::context::{Context, Message};
 use crate::process::operator::OperatorProcess;
 use crate::process::reader::ReaderProcess;
 use crate::process::signaller::SignallerProcess;
-use crate::process::submissions::{TOKENS, kind, lane, namespace};
+use crate::process::submissions::{TOKENS, instance_id, kind, lane, namespace};
 use crate::process::task::Output;
 use crate::process::timekeeper::TimekeeperProcess;
 use crate::process::worker::WorkerProcess;
+
+use super::registry::KnownRegistration;
 
 /// A process and its clocks.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ pub struct Host {
     pub replies_lost_until: u64,
     /// The lanes that it has read.
     pub lanes: KnownLanes,
+    /// Its registration, by the answers that it got.
+    pub registration: KnownRegistration,
     /// The retries that it has left, if its calls share a budget.
     pub retries: Option<RetriesLeft>,
     /// When the latest of the ordered requests arrives, and the latest of the ordered replies.
@@ -122,6 +126,8 @@ impl Kind {
             (Self::Worker(worker), Output::Command(origin, result)) => {
                 worker.answered(origin, result, cx);
             }
+            (Self::Worker(worker), Output::Registered(result)) => worker.registered(result, cx),
+            (Self::Worker(worker), Output::Deregistered(_)) => worker.deregistered(cx),
             (Self::Worker(worker), Output::Gathered(partition, answers)) => {
                 worker.gathered(partition, answers, cx);
             }
@@ -187,8 +193,11 @@ pub fn profiles(seed: u64, settings: &Settings) -> Arc<[WorkerProfile]> {
     (0..settings.workers).map(profile).collect()
 }
 
-fn instance_id(number: usize, start: u64) -> WorkerInstanceId {
-    WorkerInstanceId::try_new(format!("process-{number}.{start}")).expect("a valid id")
+/// The process in whose name a worker has its instance id: its own, unless the first two workers
+/// share an id.
+pub fn named_as(seed: u64, settings: &Settings, number: usize) -> usize {
+    let shares = number == 1 && settings.wait_rates.registry > 0 && settings.workers > 1;
+    if shares && happens(&mut stream(seed, "shares", 0), 400) { 0 } else { number }
 }
 
 /// The start of a process.
@@ -203,6 +212,8 @@ pub struct Start {
     pub now: u64,
     /// The start whose instance id it has.
     pub instance: u64,
+    /// The process in whose name it has it.
+    pub named_as: usize,
     /// How far its wall clock is off, in milliseconds.
     pub skew: i64,
     /// By how many parts in a million its local clock runs too fast.
@@ -214,17 +225,18 @@ pub fn host(
     seed: u64,
     settings: &Settings,
     profiles: &Arc<[WorkerProfile]>,
-    Start { process: number, start, now, instance, skew, drift }: Start,
+    Start { process: number, start, now, instance, named_as, skew, drift }: Start,
 ) -> Host {
     let mut entropy = stream(seed, "process", number as u64 * 1_000 + start);
     let clock = Clock::new(now, between(&mut entropy, 0, 1_000_000), skew, drift);
     let kind = if number < profiles.len() {
         let mut profile = profiles[number].clone();
-        profile.instance = instance_id(number, instance);
+        profile.instance = instance_id(named_as, instance);
         // A process remembers nothing of its earlier starts.
         profile.context = settings.context();
         profile.slots = between(&mut entropy, 1, settings.slots) as usize;
-        Kind::Worker(WorkerProcess::new(seed, settings.wait_rates, profile, entropy))
+        let key = number as u64 * 1_000 + start;
+        Kind::Worker(WorkerProcess::new(seed, settings.wait_rates, profile, key, entropy))
     } else if number < profiles.len() + settings.timekeepers {
         Kind::Timekeeper(TimekeeperProcess::new(settings, entropy))
     } else if number == settings.client_process() {
@@ -251,6 +263,7 @@ pub fn host(
         requests_lost_until: 0,
         replies_lost_until: 0,
         lanes: KnownLanes::default(),
+        registration: KnownRegistration::default(),
         retries: budgeted.then(|| RetriesLeft::new(settings.retries)),
         in_order: (now, now),
     }

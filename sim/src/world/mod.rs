@@ -10,6 +10,7 @@ mod lanes;
 mod messages;
 mod notices;
 mod process_faults;
+mod registry;
 mod runs;
 mod shrink;
 mod trace;
@@ -51,7 +52,7 @@ use crate::report::invariants::Invariant;
 use crate::report::{Broken, Options, Report, Violation};
 use crate::store::Server;
 
-use host::{Host, Kind, Start, host, profiles};
+use host::{Host, Kind, Start, host, named_as, profiles};
 use messages::{Arrival, Call, Delivery, StoreEvent};
 
 /// A world of processes around one store.
@@ -88,6 +89,9 @@ pub struct World {
     report: Report,
     trace: Vec<String>,
 }
+
+/// How long a process is down that has ended by itself, in milliseconds.
+const EXIT_MS: u64 = 500;
 
 /// An operation that a process waits for.
 #[derive(Debug)]
@@ -160,7 +164,9 @@ impl World {
         let start = |process| {
             let skew = clock::offset_at_start(&mut chances, process, 0);
             let drift = clock::drift_at_start(&mut chances, lease_ttl_ms, process, 0);
-            let start = Start { process, start: 0, now: 0, instance: 0, skew, drift };
+            let named_as = named_as(seed, &settings, process);
+            let (start, now, instance) = (0, 0, 0);
+            let start = Start { process, start, now, instance, named_as, skew, drift };
             host(seed, &settings, &profiles, start)
         };
         let hosts = (0..count).map(start).collect();
@@ -378,7 +384,12 @@ impl World {
                 self.deliver_message(after, to, Message::Grant(grant));
                 Ok(())
             }
+            Effect::Exit => {
+                self.crash(process, EXIT_MS);
+                Ok(())
+            }
             Effect::Start { mut task, about } => {
+                self.check_registered(process, &about)?;
                 let number = self.callers.len() as u64;
                 let present = self.present(&about);
                 let caller = caller(number, process, about);
@@ -502,6 +513,7 @@ fn caller(number: u64, process: usize, about: About) -> Caller {
             Caller { parts: commands.into_iter().map(part).collect(), ..caller }
         }
         About::Budget(call) => Caller { budget: Some(call), ..caller },
+        About::Registry(call) => Caller { registry: Some(call), ..caller },
         About::Rotation(grace) => Caller { rotates: Some(grace), ..caller },
         About::Present | About::Nothing => caller,
     }

@@ -13,7 +13,7 @@ use crate::model::settled::{ANCHORED_WITHIN_MS, HEALED_WITHIN_MS, is_pending, pe
 use crate::plan::FaultKind;
 use crate::process::context::{Message, Notice};
 use crate::report::Broken;
-use crate::world::host::{Kind, Start, host};
+use crate::world::host::{Kind, Start, host, named_as as instance_of};
 
 use super::messages::{Call, Delivery};
 use super::{World, WorldEvent};
@@ -76,7 +76,7 @@ impl World {
             return;
         }
         let (start, now) = (self.hosts[process].start + 1, self.now);
-        let (mut skew, mut drift, mut instance) = (0, 0, start);
+        let (mut skew, mut drift, mut instance, mut named_as) = (0, 0, start, process);
         if self.healing_since.is_none() {
             let (chances, lease_ttl_ms) = (&mut self.chances, self.settings.lease_ttl.get());
             skew = clock::offset_at_start(chances, process, start);
@@ -84,8 +84,9 @@ impl World {
             if process::keeps_instance(chances, process, start) {
                 instance = self.hosts[process].instance;
             }
+            named_as = instance_of(chances.plan().seed, &self.settings, process);
         }
-        let start = Start { process, start, now, instance, skew, drift };
+        let start = Start { process, start, now, instance, named_as, skew, drift };
         let seed = self.chances.plan().seed;
         let fresh = host(seed, &self.settings, &self.profiles, start);
         let old = std::mem::replace(&mut self.hosts[process], fresh);

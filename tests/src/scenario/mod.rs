@@ -15,6 +15,7 @@ pub mod signals;
 pub mod streams;
 pub mod submission;
 pub mod suspension;
+pub mod workers;
 
 /// Calls a macro with the table of all scenarios: modules, and the functions of each.
 #[macro_export]
@@ -94,6 +95,10 @@ macro_rules! for_each_scenario {
                 charges_of_many_callers_add_up,
                 a_budget_resets_on_request_and_by_the_clock,
                 unknown_budgets_and_dimensions_are_typed_errors;
+            workers: one_process_holds_an_instance_id,
+                workers_of_one_process_can_share_an_instance_id,
+                operators_drain_workers_and_mark_them_as_dead,
+                work_that_no_worker_serves_is_named_with_the_nearest_worker;
             suspension: a_signal_resumes_the_same_attempt,
                 a_second_suspension_is_refused,
                 all_of_two_waitpoints_waits_for_both,

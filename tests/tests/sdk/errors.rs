@@ -13,7 +13,7 @@ use ff_sdk::core::store::codec::FORMAT;
 use ff_sdk::core::time::{DurationMs, TimestampMs};
 use ff_sdk::{
     BudgetId, BudgetSettings, Client, ClientConfig, Condition, FlowFabricWorker, LaneState,
-    SdkError, Signal, WaitpointToken, WorkerConfig,
+    SdkError, Signal, WaitpointToken, WorkerConfig, WorkerInstanceId,
 };
 use ff_tests::Fixture;
 use ff_tests::faulty_backend::any;
@@ -57,6 +57,7 @@ async fn every_kind_of_rejection_is_reached() {
     by_output(&fixture, &client, &mut reached).await;
     by_secrets(&fixture, &mut reached).await;
     by_lanes_and_budgets(&fixture, &client, &mut reached).await;
+    by_workers(&fixture, &client, &mut reached).await;
     reached.by(superseded(&fixture, &client).await);
     reached.by(fixture.admin().await.activate_format(FORMAT + 1).await);
     reached.by(fixture.admin().await.activate_format(0).await);
@@ -99,6 +100,21 @@ async fn by_lanes_and_budgets(fixture: &Fixture, client: &Client, reached: &mut 
     client.create_budget(&budget, settings.clone()).await.unwrap();
     reached.by(client.create_budget(&budget, settings).await);
     reached.by(client.report_usage(&budget, &[("cents", 1)], None).await);
+}
+
+async fn by_workers(fixture: &Fixture, client: &Client, reached: &mut Reached) {
+    let program = async |seed| {
+        let mut config = fixture.worker_config("registered");
+        config.seed = Some(seed);
+        FlowFabricWorker::connect_with(config, fixture.backend(), None).await
+    };
+    let worker = program(1).await.unwrap();
+    reached.by(program(2).await.map(drop));
+    let unknown = WorkerInstanceId::new("unknown");
+    reached.by(client.drain_worker(&unknown).await);
+    client.mark_worker_dead(&worker.config().worker_instance_id).await.unwrap();
+    fixture.advance(secs(21)).await;
+    reached.by(worker.claim_next().await.map(drop));
 }
 
 async fn by_grants(fixture: &Fixture, client: &Client, reached: &mut Reached) {

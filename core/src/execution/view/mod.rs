@@ -20,6 +20,6 @@ pub use snapshot::{
     snapshot,
 };
 pub use state_vector::state_vector;
-pub use why::{Delay, Judgement, Reason, WaitsFor, judge};
+pub use why::{Delay, Judgement, Reason, WaitsFor, judge, not_served};
 
 pub(super) use state_vector::eligibility;

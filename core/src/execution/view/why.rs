@@ -8,9 +8,10 @@ use crate::condition::SuspensionReason;
 use crate::execution::record::{
     Active, BlockKind, DelayReason, Execution, LeaseFate, Phase, Resumes, Suspension,
 };
-use crate::id::{LaneId, WaitpointKey, WorkerId, WorkerInstanceId};
+use crate::id::{ExecutionKind, LaneId, WaitpointKey, WorkerId, WorkerInstanceId};
 use crate::lane::{LaneSetting, LaneState, Lanes};
 use crate::policy::ReclaimMode;
+use crate::registry::{Nearest, Worker, nearest};
 use crate::state::TerminalOutcome;
 use crate::time::TimestampMs;
 
@@ -104,6 +105,17 @@ pub enum Reason {
     NoCapableWorker {
         /// The capabilities that it requires.
         requires: Vec<String>,
+    },
+    /// No registered worker that claims now serves its lane and kind with all of its capabilities.
+    NotServed {
+        /// The lane.
+        lane: LaneId,
+        /// The kind.
+        kind: ExecutionKind,
+        /// The capabilities that it requires.
+        requires: Vec<String>,
+        /// The worker that lacks the least; `None` if no worker claims now.
+        nearest: Option<Nearest>,
     },
     /// The worker in question lacks capabilities.
     LacksCapabilities {
@@ -207,6 +219,22 @@ pub fn judge(
     }
     reasons.extend(lanes.and_then(|lanes| held_lane(execution, lanes)));
     if reasons.is_empty() { Judgement::Admit } else { Judgement::Wait(reasons) }
+}
+
+/// Returns the reason that no registered worker serves an execution, if none does: a reason beside
+/// those of [`judge`], which does not know the workers.
+pub fn not_served<'w>(
+    execution: &Execution,
+    workers: impl IntoIterator<Item = &'w Worker>,
+    now: TimestampMs,
+) -> Option<Reason> {
+    let Execution { lane, kind, requires, .. } = execution;
+    let nearest = nearest(workers, lane, kind, requires, now);
+    if nearest.as_ref().is_some_and(|nearest| nearest.lacks.is_empty()) {
+        return None;
+    }
+    let requires = requires.iter().map(str::to_owned).collect();
+    Some(Reason::NotServed { lane: lane.clone(), kind: kind.clone(), requires, nearest })
 }
 
 fn running(active: &Active, now: TimestampMs) -> Reason {

@@ -271,6 +271,7 @@ impl<C: Change> ChangeResource<C> {
     fn applied(&self, record: Option<&LoadedResource<C::Record>>) -> Option<Sent<C>> {
         let forgets = match C::Record::KIND {
             ResourceKind::Lanes => planted!(LaneChangeRepeated),
+            ResourceKind::Workers => false,
             _ => planted!(ChargeAppliedTwice),
         };
         if forgets {

@@ -35,7 +35,8 @@ pub(super) fn simpler(plan: &Plan) -> Vec<Plan> {
         with(&|overrides| overrides.reactions = Some(0));
     }
     let rates = settings.wait_rates;
-    if rates.suspends + rates.frames + rates.rotates + rates.lanes + rates.budgets > 0 {
+    let others = rates.rotates + rates.lanes + rates.budgets + rates.registry;
+    if rates.suspends + rates.frames + others > 0 {
         with(&|overrides| overrides.waits = Some(0));
     }
     for busy_ms in fewer(settings.busy_ms) {

@@ -1,0 +1,116 @@
+//! `ff workers`: lists registered workers, lets them drain, and marks them as dead.
+
+use std::process::ExitCode;
+
+use ff_sdk::{Kinds, TimestampMs, Worker};
+use serde_json::{Value, json};
+
+use crate::args::{ListWorkersArgs, OneWorkerArgs, WorkersArgs, WorkersCommand};
+use crate::backend;
+use crate::exit::{CliError, print, print_line};
+use crate::report::{printable, table, time};
+use crate::terminal::fitted;
+
+/// Runs the command.
+pub async fn workers(args: WorkersArgs) -> Result<ExitCode, CliError> {
+    match args.command {
+        None => list(args.list).await?,
+        Some(WorkersCommand::Drain(OneWorkerArgs { instance, store, json })) => {
+            let client = backend::client(&store).await?;
+            client.drain_worker(&instance).await.map_err(CliError::runtime)?;
+            if json {
+                print_line(json!({ "instance": instance, "state": "draining" }))?;
+            } else {
+                print_line(format_args!(
+                    "draining: worker {instance}\nfrom its next heartbeat on it claims nothing \
+                     more; it finishes its tasks"
+                ))?;
+            }
+        }
+        Some(WorkersCommand::Dead(OneWorkerArgs { instance, store, json })) => {
+            let client = backend::client(&store).await?;
+            client.mark_worker_dead(&instance).await.map_err(CliError::runtime)?;
+            if json {
+                print_line(json!({ "instance": instance, "state": "dead" }))?;
+            } else {
+                print_line(format_args!(
+                    "dead: worker {instance}\nits instance id is free; if its process still runs, \
+                     it claims nothing more after its next heartbeat; its leases expire"
+                ))?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(args: ListWorkersArgs) -> Result<(), CliError> {
+    let client = backend::client(&args.store).await?;
+    let (mut workers, mut next) = (Vec::new(), None);
+    let at = loop {
+        let page = client.workers(next).await.map_err(CliError::runtime)?;
+        workers.extend(page.workers);
+        next = page.next;
+        if next.is_none() {
+            break page.at;
+        }
+    };
+    workers.sort_by(|one, other| one.info.instance.cmp(&other.info.instance));
+    if args.json {
+        return workers.iter().try_for_each(|worker| print_line(object(worker, at)));
+    }
+    if workers.is_empty() {
+        let namespace = client.namespace();
+        return print_line(format_args!(
+            "no worker is registered in the namespace {namespace}; start one, as with ff work"
+        ));
+    }
+    let mut rows = table(&["instance", "state", "tasks", "seen", "serves", "build"]);
+    for worker in &workers {
+        rows.add_row(vec![
+            worker.info.instance.to_string(),
+            worker.state_at(at).to_string(),
+            format!("{}/{}", worker.active, worker.info.slots),
+            time(worker.last_seen),
+            serves(worker),
+            printable(&worker.info.version),
+        ]);
+    }
+    print(&fitted(rows))
+}
+
+/// The lanes, kinds and capabilities of a worker.
+fn serves(worker: &Worker) -> String {
+    let mut parts = vec![format!("lanes {}", joined(&worker.info.lanes))];
+    if let Kinds::Only(kinds) = &worker.info.kinds {
+        parts.push(format!("kinds {}", joined(kinds)));
+    }
+    if !worker.info.capabilities.is_empty() {
+        parts.push(format!("with {}", worker.info.capabilities));
+    }
+    printable(&parts.join("; "))
+}
+
+fn joined<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
+    names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(",")
+}
+
+fn object(worker: &Worker, at: TimestampMs) -> Value {
+    let kinds = match &worker.info.kinds {
+        Kinds::All => None,
+        Kinds::Only(kinds) => Some(kinds),
+    };
+    json!({
+        "instance": worker.info.instance,
+        "worker": worker.info.worker,
+        "state": worker.state_at(at),
+        "active": worker.active,
+        "slots": worker.info.slots,
+        "lanes": worker.info.lanes,
+        "kinds": kinds,
+        "capabilities": worker.info.capabilities,
+        "version": worker.info.version,
+        "registered_at": worker.registered_at,
+        "last_seen": worker.last_seen,
+        "expires_at": worker.expires_at,
+    })
+}
