@@ -71,6 +71,8 @@ invariants! {
     /// The usage of a budget is the sum of the charges that were applied, each once and as a whole,
     /// and no charge takes it above a hard limit.
     Budget => "INV-BUDGET-1";
+    /// The counts of a partition are those of its executions, by lane and state.
+    Count => "INV-COUNT-1";
     /// A worker claims an execution only if `why` finds no reason to wait.
     Why => "INV-WHY-1";
     /// Retries, reclaims and lives are counted once each, and never beyond their limits.

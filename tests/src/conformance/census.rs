@@ -51,8 +51,11 @@ pub const EXPECTED: &[&str] = &[
     "over a bound: records written without a version",
     "over a bound: units for one record",
     "over a bound: units in a commit",
+    "poll: a count",
+    "poll: a count below zero",
     "poll: a score",
     "poll: nothing",
+    "poll: several counts",
     "poll: several queues",
     "read: a record",
     "read: a signal",
@@ -249,8 +252,13 @@ impl Census {
         match (request, body) {
             (_, ReplyBody::Poll(polled)) => {
                 for firsts in &polled.firsts {
-                    let found = firsts.as_ref().map_or(0, |firsts| firsts.found.len());
-                    self.count(match found {
+                    let Ok(firsts) = firsts else { continue };
+                    if firsts.counts.first().is_some_and(|counted| counted.number < 0) {
+                        self.count("poll: a count below zero");
+                    }
+                    self.count(match firsts.found.len() {
+                        0 if firsts.counts.len() > 1 => "poll: several counts",
+                        0 if firsts.counts.len() == 1 => "poll: a count",
                         0 => "poll: nothing",
                         1 => "poll: a score",
                         _ => "poll: several queues",
