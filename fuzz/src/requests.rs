@@ -9,9 +9,9 @@ use ff_core::resource::ResourceKind;
 use ff_core::score::Score;
 use ff_core::state::CountedState;
 use ff_core::store::{
-    Bytes, Commit, CountChange, CountName, Cursor, IndexName, IndexWrite, Member, Poll, PollOf, Read, RecordKey, Request,
-    Scan, ScanOrder, ScanPosition, StreamAppend, StreamId, StreamName, StreamPage, Take, TakeUntil,
-    Topic, Unit, ValueKey, ValueWrite, Version,
+    Bytes, Commit, CountChange, CountName, Cursor, IndexName, IndexWrite, Member, Poll, PollOf,
+    Read, RecordKey, Request, Scan, ScanOrder, ScanPosition, StreamAppend, StreamId, StreamName,
+    StreamPage, Take, TakeUntil, Topic, Unit, ValueKey, ValueWrite, Version,
 };
 use ff_core::time::{DurationMs, TimestampMs, Window};
 

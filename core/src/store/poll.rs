@@ -45,8 +45,8 @@ pub enum PollOf {
 /// The result of a `Poll`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Polled {
-    /// The first scores or counts in each partition, in the order of the request. An error concerns only its
-    /// own partition.
+    /// The first scores or counts in each partition, in the order of the request. An error concerns
+    /// only its own partition.
     pub firsts: Vec<Result<Firsts, String>>,
     /// How many programs listen to the topic of the request, as far as the store knows; 0 if it
     /// names none, and if the store does not know.

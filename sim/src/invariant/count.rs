@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use ff_core::execution::{BlockKind, Execution, Interruption, NextAttempt, Outcome, Phase};
-use ff_core::id::ExecutionId;
+use ff_core::id::{ExecutionId, LaneId, Namespace};
 use ff_core::partition::Partition;
 use ff_core::state::CountedState;
-use ff_core::store::{CountName, CountOf, Member};
+use ff_core::store::{CountName, Member};
 
 use crate::model::Model;
 use crate::report::{Broken, ensure, when_watched};
@@ -17,22 +17,22 @@ use crate::report::{Broken, ensure, when_watched};
 const TAG: &str = "INV-COUNT-1";
 
 /// The counts of a partition are those of its executions, and none is 0.
-pub fn check(
+pub fn check<'s>(
     model: &Model,
-    counts: impl Iterator<Item = CountOf>,
+    counts: impl Iterator<Item = (&'s CountName, i64)>,
     partition: Partition,
 ) -> Result<(), Broken> {
     when_watched!(model, Count);
     let of = |uuid| ExecutionId::from_parts(partition.index, uuid);
-    let mut expected: BTreeMap<CountName, i64> = BTreeMap::new();
     let records = model.records.range(of(Member::nil())..=of(Member::max()));
+    let mut expected: BTreeMap<Name<'_>, i64> = BTreeMap::new();
     for (_, record) in records.filter(|(id, _)| id.partition() == partition) {
-        let (namespace, lane) = (record.namespace.clone(), record.lane.clone());
-        let name = CountName { namespace, lane, state: state_of(record) };
+        let name = (&record.namespace, &record.lane, state_of(record));
         *expected.entry(name).or_default() += 1;
     }
-    let counts: BTreeMap<CountName, i64> =
-        counts.map(|counted| (counted.name, counted.number)).collect();
+    let name = |name: &'s CountName| (&name.namespace, &name.lane, name.state);
+    let counts: BTreeMap<Name<'_>, i64> =
+        counts.map(|(count, number)| (name(count), number)).collect();
     ensure!(
         counts == expected,
         TAG,
@@ -40,6 +40,9 @@ pub fn check(
     );
     Ok(())
 }
+
+/// The name of a count: its namespace, its lane and its state.
+type Name<'a> = (&'a Namespace, &'a LaneId, CountedState);
 
 /// The state in which an execution is counted: the first reason that holds it back, in the order of
 /// the specification.

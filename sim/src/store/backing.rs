@@ -158,7 +158,9 @@ impl Backing {
                 let entries = entries.iter().map(|(index, position)| (index, *position));
                 index::check(model, entries.clone(), partition)?;
                 index::check_listed(model, entries, listed.into_iter())?;
-                count::check(model, store.counts(partition)?.into_iter(), partition)
+                let counts = store.counts(partition)?;
+                let counts = counts.iter().map(|(name, number)| (name, *number));
+                count::check(model, counts, partition)
             }
         }
     }

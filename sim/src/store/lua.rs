@@ -10,7 +10,7 @@ use ff_core::partition::Partition;
 use ff_core::score::Score;
 use ff_core::store::keys::{list_of_counts, list_of_queues};
 use ff_core::store::{
-    Bytes, CountName, CountOf, FirstOf, IndexName, Member, MemoryStore, RecordKey, Reply, Request,
+    Bytes, CountName, FirstOf, IndexName, Member, MemoryStore, RecordKey, Reply, Request,
     ScanPosition, Stored, StreamName, Take, Version, Wake,
 };
 use ff_core::time::TimestampMs;
@@ -197,7 +197,7 @@ impl LuaStore {
     }
 
     /// The counts of a partition.
-    pub(super) fn counts(&mut self, partition: Partition) -> Result<Vec<CountOf>, Broken> {
+    pub(super) fn counts(&mut self, partition: Partition) -> Result<Vec<(CountName, i64)>, Broken> {
         let lists = self.counts.get(&partition).into_iter().flatten();
         self.library.with_keyspace(|keyspace| {
             let mut counts = Vec::new();
@@ -206,7 +206,7 @@ impl LuaStore {
                 for (name, number) in list.iter() {
                     let count = CountName::from_listed(namespace, name);
                     ensure!(count.is_some(), TAG, "not a count: {}", name.escape_ascii());
-                    counts.extend(count.map(|name| CountOf { name, number }));
+                    counts.extend(count.map(|name| (name, number)));
                 }
             }
             Ok(counts)

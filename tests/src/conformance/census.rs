@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ff_core::store::{
-    Cursor, Fetched, IndexName, Read, RecordKey, Reply, ReplyBody, Request, ScanEntry, ScanOrder,
-    Stored, StreamName, TakeUntil, Topic, Unit, UnitReply, ValueKey, Values, Version, Wake,
+    Cursor, Fetched, Firsts, IndexName, Read, RecordKey, Reply, ReplyBody, Request, ScanEntry,
+    ScanOrder, Stored, StreamName, TakeUntil, Topic, Unit, UnitReply, ValueKey, Values, Version,
+    Wake,
 };
 
 /// The number of occurrences of each case.
@@ -248,21 +249,24 @@ impl Census {
         }
     }
 
+    fn polled(&mut self, firsts: &Firsts) {
+        if firsts.counts.first().is_some_and(|counted| counted.number < 0) {
+            self.count("poll: a count below zero");
+        }
+        self.count(match (firsts.found.len(), firsts.counts.len()) {
+            (0, 0) => "poll: nothing",
+            (0, 1) => "poll: a count",
+            (0, _) => "poll: several counts",
+            (1, _) => "poll: a score",
+            _ => "poll: several queues",
+        });
+    }
+
     fn page(&mut self, request: &Request, body: &ReplyBody) {
         match (request, body) {
             (_, ReplyBody::Poll(polled)) => {
-                for firsts in &polled.firsts {
-                    let Ok(firsts) = firsts else { continue };
-                    if firsts.counts.first().is_some_and(|counted| counted.number < 0) {
-                        self.count("poll: a count below zero");
-                    }
-                    self.count(match firsts.found.len() {
-                        0 if firsts.counts.len() > 1 => "poll: several counts",
-                        0 if firsts.counts.len() == 1 => "poll: a count",
-                        0 => "poll: nothing",
-                        1 => "poll: a score",
-                        _ => "poll: several queues",
-                    });
+                for firsts in polled.firsts.iter().flatten() {
+                    self.polled(firsts);
                 }
             }
             (Request::Read(read), ReplyBody::Read(values)) => self.read(read, values),

@@ -1,5 +1,5 @@
-//! The state in which an execution is counted: one function of its record, so that no rule changes a
-//! count by hand. A change of this function is a change of the record's format.
+//! The state in which an execution is counted: one function of its record, so that no rule changes
+//! a count by hand. A change of this function is a change of the record's format.
 
 use crate::execution::record::{BlockKind, Execution, Interruption, NextAttempt, Phase, Runnable};
 use crate::state::{CountedState, TerminalOutcome};

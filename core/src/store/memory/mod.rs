@@ -17,8 +17,8 @@ use super::contract::{
     Commit, Fetched, Member, Read, Reply, ReplyBody, Request, Scan, ScanPosition, Stored,
     StreamPage, Streamed, Take, Taken, UnitReply, Values, Wake,
 };
-use super::keys::{IndexName, RecordKey};
-use super::poll::{CountOf, FirstOf, Firsts, Poll, PollOf, Polled};
+use super::keys::{CountName, IndexName, RecordKey};
+use super::poll::{FirstOf, Firsts, Poll, PollOf, Polled};
 
 pub use partition::Account;
 use partition::{PartitionData, Rings};
@@ -104,10 +104,9 @@ impl MemoryStore {
     }
 
     /// Iterates over the counts of a partition, for checkers.
-    pub fn counts(&self, partition: Partition) -> impl Iterator<Item = CountOf> {
+    pub fn counts(&self, partition: Partition) -> impl Iterator<Item = (&CountName, i64)> {
         let data = self.partitions.get(&partition).into_iter();
-        let counts = data.flat_map(|data| &data.counts);
-        counts.map(|(name, number)| CountOf { name: name.clone(), number: *number })
+        data.flat_map(|data| &data.counts).map(|(name, number)| (name, *number))
     }
 
     /// Iterates over the partitions that a commit or a take has used.
