@@ -12,6 +12,7 @@ mod result;
 mod run;
 mod secret;
 mod signal;
+mod stats;
 mod store;
 mod submit;
 mod tail;
@@ -34,6 +35,7 @@ pub use result::ResultArgs;
 pub use run::RunArgs;
 pub use secret::{ListSecretsArgs, RotateArgs, SecretArgs, SecretCommand, SecretSource};
 pub use signal::{SignalArgs, WaitpointRef};
+pub use stats::{SetUpArgs, StatsArgs};
 pub use store::{ExecutionArgs, StoreArgs, TransientStoreArgs};
 pub use submit::SubmitArgs;
 pub use tail::TailArgs;
@@ -398,6 +400,20 @@ pub enum Command {
     /// without a shutdown is shown as dead when that time is over.
     #[command(verbatim_doc_comment)]
     Workers(WorkersArgs),
+    /// Count executions by lane and state
+    ///
+    ///     lane      oldest waiting   waiting   delayed   active   completed   failed
+    ///     default             42 s       317         0       16       90211        3
+    ///     mail                   -         0        25        0        1204        0
+    ///
+    /// The store keeps these numbers, so the command reads no executions. Executions that have
+    /// ended count until retention removes them. Oldest waiting is the age of the oldest execution
+    /// that is first in a queue. A column appears if one of its numbers is not 0; waiting, active
+    /// and completed are always shown. --json prints each state by itself.
+    ///
+    /// Exit code: 0 on success, 1 if the store does not answer within 10 s, 2 for bad usage.
+    #[command(verbatim_doc_comment)]
+    Stats(StatsArgs),
     /// List budgets, and create, update, reset or delete them
     ///
     ///     ff budgets                                              limits and usage of each budget

@@ -10,7 +10,7 @@ use ff_sdk::{
     StoreOptions, redacted_url,
 };
 
-use crate::args::StoreArgs;
+use crate::args::{SetUpArgs, StoreArgs};
 use crate::exit::{CliError, warn};
 use crate::private_server::PrivateServer;
 
@@ -89,16 +89,17 @@ async fn open_server(url: &str, wait: Wait) -> Result<OpenStore, CliError> {
 /// the number of partitions is permanent.
 pub async fn client(args: &StoreArgs) -> Result<Client, CliError> {
     let store = open_existing(args.backend.as_deref()).await?;
-    connect_client(args, store, CALL_TIMEOUT).await
+    connect_client(args, store, &SetUpArgs::default(), CALL_TIMEOUT).await
 }
 
 /// Connects a client with this time limit for a call, and sets up an empty store.
 pub async fn client_or_set_up(
     args: &StoreArgs,
+    set_up: &SetUpArgs,
     call_timeout: Duration,
 ) -> Result<Client, CliError> {
     let store = open_shared(args.backend.as_deref(), Wait::Briefly).await?;
-    connect_client(args, store, call_timeout).await
+    connect_client(args, store, set_up, call_timeout).await
 }
 
 /// Opens a shared store that was set up before.
@@ -119,9 +120,11 @@ pub async fn open_existing(url: Option<&str>) -> Result<OpenStore, CliError> {
 async fn connect_client(
     args: &StoreArgs,
     store: OpenStore,
+    set_up: &SetUpArgs,
     call_timeout: Duration,
 ) -> Result<Client, CliError> {
     let mut config = ClientConfig::new(args.namespace.as_str())?;
+    config.keep_counts = !set_up.without_counts;
     config.call_timeout = call_timeout;
     Ok(Client::connect(config, store.backend).await?)
 }

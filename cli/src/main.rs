@@ -33,6 +33,7 @@ mod settings;
 mod shell;
 mod shutdown;
 mod signal;
+mod stats;
 mod submit;
 mod tail;
 mod terminal;
@@ -98,6 +99,7 @@ fn main() -> ExitCode {
             Command::Budgets(args) => budgets::budgets(args).await,
             Command::Lanes(args) => lanes::lanes(args).await,
             Command::Workers(args) => workers::workers(args).await,
+            Command::Stats(args) => stats::stats(args).await,
             Command::Cancel(args) => operate::cancel(args).await,
             Command::Replay(args) => operate::replay(args).await,
             Command::Revoke(args) => operate::revoke(args).await,

@@ -49,7 +49,7 @@ async fn submit_one(args: &SubmitArgs, kind: &ExecutionKind) -> Result<ExitCode,
     let usage = |problem: String| CliError::usage(format!("--{problem}"));
     let job = JobLine::new(&fields, args.payload.as_deref()).map_err(usage)?;
     let submission = job.submission(args.lane.as_str(), ExecutionPolicy::default());
-    let client = backend::client_or_set_up(&args.store, args.timeout).await?;
+    let client = backend::client_or_set_up(&args.store, &args.set_up, args.timeout).await?;
     client.check(&submission).map_err(|error| CliError::usage(error.to_string()))?;
     let (outcome, _) = Outcome::of(client.submit(submission).await);
     match &outcome {
@@ -77,7 +77,7 @@ async fn submit_one(args: &SubmitArgs, kind: &ExecutionKind) -> Result<ExitCode,
 async fn submit_file(args: &SubmitArgs, file: &Path) -> Result<ExitCode, CliError> {
     // A missing file is reported without a store.
     let mut lines = Lines::open(file)?;
-    let client = backend::client_or_set_up(&args.store, args.timeout).await?;
+    let client = backend::client_or_set_up(&args.store, &args.set_up, args.timeout).await?;
     let checked = lines.parse_all(|line, text| parse(&text, line, &client, args).map(drop))?;
     let total = checked.len() as u64;
     lines.rewind()?;

@@ -22,7 +22,8 @@ use crate::{backend, names, shutdown};
 pub async fn work(args: WorkArgs) -> Result<ExitCode, CliError> {
     let config = config(&args)?;
     let store = backend::open_shared(args.store.backend.as_deref(), backend::Wait::Always).await?;
-    let client_config = ClientConfig::new(args.store.namespace.as_str())?;
+    let mut client_config = ClientConfig::new(args.store.namespace.as_str())?;
+    client_config.keep_counts = config.keep_counts;
     let client = Client::connect(client_config, store.backend.clone()).await?;
     // Registered before anything runs, so that no signal is missed.
     let requests = shutdown::follow()?;
@@ -64,6 +65,7 @@ fn config(args: &WorkArgs) -> Result<WorkerConfig, CliError> {
         None => ff_sdk::unique_name(&worker),
     };
     let mut config = WorkerConfig::new(worker, instance, args.store.namespace.as_str())?;
+    config.keep_counts = !args.set_up.without_counts;
     config.lanes.clone_from(&args.lane);
     if !args.kind.is_empty() {
         config.kinds = args.kind.iter().cloned().collect();

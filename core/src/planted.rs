@@ -40,6 +40,8 @@ mod bugs {
         BreachApplied,
         /// A report of usage whose reply was lost is decided again as if it were new.
         ChargeAppliedTwice,
+        /// A unit changes counts although it conflicts.
+        ConflictCounted,
         /// A suspension that met other commits is reported as in doubt.
         ConflictDoubted,
         /// A charge is applied although its dedup key is known.

@@ -216,6 +216,71 @@ dimension! {
     }
 }
 
+dimension! {
+    /// The state in which an execution is counted. It follows from the record alone, whatever the
+    /// time: an execution is counted as delayed until its timer is applied, and as active until its
+    /// lost lease is taken over.
+    ///
+    /// The number of a state is stored: new ones go to the end.
+    CountedState {
+        /// Nothing holds it back.
+        Waiting = "waiting",
+        /// Nothing holds it back from going on after a suspension.
+        Resumable = "resumable",
+        /// Delayed until a time.
+        Delayed = "delayed",
+        /// Blocked by an operator.
+        BlockedByOperator = "blocked_by_operator",
+        /// Blocked by the state of its lane.
+        BlockedByLaneState = "blocked_by_lane_state",
+        /// Blocked until other executions end.
+        BlockedByDependencies = "blocked_by_dependencies",
+        /// Blocked by a budget.
+        BlockedByBudget = "blocked_by_budget",
+        /// Blocked by a quota.
+        BlockedByQuota = "blocked_by_quota",
+        /// Blocked until a worker has the required capabilities.
+        BlockedByRoute = "blocked_by_route",
+        /// Owned by a worker, or owned until recently.
+        Active = "active",
+        /// Suspended until a signal.
+        Suspended = "suspended",
+        /// Terminal: it completed.
+        Completed = "completed",
+        /// Terminal: it failed.
+        Failed = "failed",
+        /// Terminal: it was cancelled.
+        Cancelled = "cancelled",
+        /// Terminal: its deadline passed.
+        Expired = "expired",
+        /// Terminal: it was not needed.
+        Skipped = "skipped",
+    }
+}
+
+impl CountedState {
+    /// Whether something other than a delay holds the execution back.
+    pub const fn is_blocked(self) -> bool {
+        matches!(
+            self,
+            Self::BlockedByOperator
+                | Self::BlockedByLaneState
+                | Self::BlockedByDependencies
+                | Self::BlockedByBudget
+                | Self::BlockedByQuota
+                | Self::BlockedByRoute
+        )
+    }
+
+    /// Whether the execution has ended.
+    pub const fn is_terminal(self) -> bool {
+        matches!(
+            self,
+            Self::Completed | Self::Failed | Self::Cancelled | Self::Expired | Self::Skipped
+        )
+    }
+}
+
 /// All dimensions of an execution's state at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StateVector {

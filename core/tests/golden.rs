@@ -435,7 +435,7 @@ fn journal() -> JournalEntry {
 }
 
 fn meta() -> StoreMeta {
-    StoreMeta { partitions: PartitionConfig::default(), format: 1 }
+    StoreMeta { partitions: PartitionConfig::default(), format: 1, counts: false }
 }
 
 fn line<T>(name: &str, value: &T) -> String
@@ -487,6 +487,16 @@ fn the_bytes_of_format_2_are_those_of_format_1_and_a_checksum() {
         assert_eq!(bytes[..], checksummed(first)[..], "{name}");
         assert_eq!(decode::<Execution>(&bytes, 2).as_ref(), Ok(&execution), "{name}");
     }
+}
+
+/// A program that does not know of counts reads the stored format as a newer one.
+#[test]
+fn a_store_with_counts_has_a_format_above_those_of_programs_without() {
+    let (without, with) = (meta(), StoreMeta { counts: true, ..meta() });
+    let [bytes, longer] = [&without, &with].map(|meta| encode(meta, 1));
+    assert_eq!(decode::<StoreMeta>(&longer, 1), Ok(with));
+    let differences: Vec<_> = bytes.iter().zip(longer.iter()).filter(|(a, b)| a != b).collect();
+    assert_eq!((bytes.len(), differences), (longer.len(), vec![(&1, &129)]));
 }
 
 #[test]

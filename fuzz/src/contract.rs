@@ -13,6 +13,9 @@ use crate::conformance::{
 };
 use crate::requests::text;
 
+/// The number of states in which executions are counted.
+const STATES: usize = ff_core::state::CountedState::ALL.len();
+
 /// The maximum number of steps in a sequence.
 const STEPS: usize = 40;
 
@@ -50,10 +53,10 @@ fn step(u: &mut Unstructured<'_>) -> Result<Step> {
         0..=5 => commit(u)?,
         6..=8 => take(u)?,
         9 => {
-            let of = if u.arbitrary()? {
-                PollPlan::Index(u.choose_index(INDEXES)?)
-            } else {
-                PollPlan::Queues(u.choose_index(2)?, u.int_in_range(0..=2)?)
+            let of = match u.int_in_range(0..=2)? {
+                0 => PollPlan::Index(u.choose_index(INDEXES)?),
+                1 => PollPlan::Queues(u.choose_index(2)?, u.int_in_range(0..=2)?),
+                _ => PollPlan::Counts(u.choose_index(2)?, u.int_in_range(0..=2)?),
             };
             let partitions = few(u, 5, |u| u.choose_index(PARTITIONS))?;
             Action::Poll { of, partitions }
@@ -99,6 +102,10 @@ fn unit(u: &mut Unstructured<'_>) -> Result<UnitPlan> {
         index: few(u, 6, |u| {
             let place = if u.ratio(4, 5)? { Some(place(u)?) } else { None };
             Ok((u.choose_index(INDEXES)?, u.choose_index(MEMBERS)?, place))
+        })?,
+        counts: few(u, 4, |u| {
+            let by = if u.arbitrary()? { 1 } else { -1 };
+            Ok((u.choose_index(2)?, u.choose_index(2)?, u.choose_index(STATES)?, by))
         })?,
         append: few(u, 3, |u| Ok((u.choose_index(STREAMS)?, body(u)?, caps(u)?)))?,
         drop_streams: few(u, 2, |u| u.choose_index(STREAMS))?,

@@ -7,10 +7,11 @@ use ff_core::id::{AttemptIndex, ExecutionKind, LaneId, Namespace};
 use ff_core::partition::{Partition, PartitionFamily};
 use ff_core::resource::ResourceKind;
 use ff_core::score::Score;
+use ff_core::state::CountedState;
 use ff_core::store::{
-    Bytes, Commit, Cursor, IndexName, IndexWrite, Member, Poll, PollOf, Read, RecordKey, Request,
-    Scan, ScanOrder, ScanPosition, StreamAppend, StreamId, StreamName, StreamPage, Take, TakeUntil,
-    Topic, Unit, ValueKey, ValueWrite, Version,
+    Bytes, Commit, CountChange, CountName, Cursor, IndexName, IndexWrite, Member, Poll, PollOf,
+    Read, RecordKey, Request, Scan, ScanOrder, ScanPosition, StreamAppend, StreamId, StreamName,
+    StreamPage, Take, TakeUntil, Topic, Unit, ValueKey, ValueWrite, Version,
 };
 use ff_core::time::{DurationMs, TimestampMs, Window};
 
@@ -33,10 +34,10 @@ pub(crate) fn request(u: &mut Unstructured<'_>) -> Result<Request> {
             ring_rest: u.arbitrary()?,
         }),
         2 => {
-            let of = if u.arbitrary()? {
-                PollOf::Index(index(u)?)
-            } else {
-                PollOf::Queues { namespace: namespace(u)?, skip: u.arbitrary()? }
+            let of = match u.int_in_range(0..=2)? {
+                0 => PollOf::Index(index(u)?),
+                1 => PollOf::Queues { namespace: namespace(u)?, skip: u.arbitrary()? },
+                _ => PollOf::Counts { namespace: namespace(u)?, skip: u.arbitrary()? },
             };
             let listeners = if u.arbitrary()? { Some(Topic::Due) } else { None };
             Request::Poll(Poll { of, partitions: list(u, self::partition)?, listeners })
@@ -104,6 +105,11 @@ pub(crate) fn version(u: &mut Unstructured<'_>) -> Result<Version> {
     Ok(Version { count: u.arbitrary()?, nonce: u.arbitrary()? })
 }
 
+fn count_name(u: &mut Unstructured<'_>) -> Result<CountName> {
+    let lane = LaneId::try_new(text(u)?).expect("it is a valid lane");
+    Ok(CountName { namespace: namespace(u)?, lane, state: *u.choose(CountedState::ALL)? })
+}
+
 fn unit(u: &mut Unstructured<'_>, partition: Partition) -> Result<Unit> {
     let expect = list(u, |u| Ok((record_key(u)?, version(u)?)))?;
     let mut put = Vec::new();
@@ -130,6 +136,7 @@ fn unit(u: &mut Unstructured<'_>, partition: Partition) -> Result<Unit> {
             let score = if u.arbitrary()? { Some(score(u)?) } else { None };
             Ok(IndexWrite { index: index(u)?, member: member(u)?, score })
         })?,
+        counts: list(u, |u| Ok(CountChange { name: count_name(u)?, by: u.arbitrary()? }))?,
         append: list(u, |u| Ok(StreamAppend::new(stream(u)?, content(u)?)))?,
         drop_streams: list(u, stream)?,
         ring: list(u, |u| {

@@ -31,6 +31,7 @@
 -- values 2: '+' to write or '-' to remove, which removes a stream too; the value
 -- indexes 3: member; score, or '' to remove; channel to ring if it is first and soon due, or ''
 -- queues 4: member; score, or '' to remove; name in the list; channel to ring, or ''
+-- counts 2: name in the list of its namespace's counts; the number to add
 -- streams 4: entry to append; the most bytes, entries and age of the stream with it
 -- rings 1: channel, which is rung once for a call
 -- fetches 0
@@ -165,9 +166,9 @@ local function commit(keys, args)
   local at, partition, last, k, a = now(), args[1], #args, 1, 2
   local reply, batches, soon, streams, rings = { at }, {}, {}, {}, {}
   -- Keys and texts to write, keys to remove, and what units write to values: a text or false.
-  local texts, gone, values = {}, {}, {}
+  local texts, gone, values, counts = {}, {}, {}, {}
   while a <= last do
-    local n, v, x, q, s, r, f = args[a]:byte(1, 7)
+    local n, v, x, q, c, s, r, f = args[a]:byte(1, 8)
     local not_before, not_after, bytes, same = args[a + 1] + 0, args[a + 2] + 0, args[a + 3], true
     a = a + 4
     for i = 0, n - 1 do
@@ -175,7 +176,8 @@ local function commit(keys, args)
     end
     if not same or at < not_before or at >= not_after then
       if same then reply[#reply + 1] = 2 else conflict(reply, keys, k, n, bytes + 0) end
-      k, a = k + n + v + x + 2 * q + s + r + f, a + 2 * (n + v) + 3 * x + 4 * (q + s) + r
+      k = k + n + v + x + 2 * q + c + s + r + f
+      a = a + 2 * (n + v + c) + 3 * x + 4 * (q + s) + r
     else
       for _ = 1, n do
         local key, record = keys[k], args[a + 1]
@@ -202,6 +204,12 @@ local function commit(keys, args)
         put_queue(batches, keys, args, k, a)
         k, a = k + 2, a + 4
       end
+      for _ = 1, c do
+        local list, name = keys[k], args[a]
+        local count = counts[list .. name] or { list, name, 0 }
+        counts[list .. name], count[3] = count, count[3] + args[a + 1]
+        k, a = k + 1, a + 2
+      end
       for _ = 1, s do
         local stream = streams[keys[k]] or open(keys[k])
         streams[keys[k]], stream[#stream + 1] = stream, a
@@ -217,11 +225,19 @@ local function commit(keys, args)
     end
   end
   assert(k == #keys + 1 and a == last + 1, 'the arguments do not have the form of this library')
+  -- Nothing corrects a count later. So it is read first too, and written with the records.
+  for _, count in pairs(counts) do
+    if count[3] ~= 0 then count[4] = (call('ZSCORE', count[1], count[2]) or 0) + count[3] end
+  end
   for _, batch in ipairs(batches) do write_batch(batch, partition) end
   local first = soon.index and call('ZRANGE', soon.index, 0, 0, 'WITHSCORES')[2]
   if first and soon[first] then ring_first(soon.channel, partition, first) end
   for key, value in pairs(values) do
     if value then texts[#texts + 1], texts[#texts + 2] = key, value else gone[#gone + 1] = key end
+  end
+  for _, count in pairs(counts) do
+    if count[4] == 0 then call('ZREM', count[1], count[2])
+    elseif count[4] then call('ZADD', count[1], ('%d'):format(count[4]), count[2]) end
   end
   for i = 1, #gone, 4000 do call('UNLINK', unpack(gone, i, math.min(i + 3999, #gone))) end
   for i = 1, #texts, 4000 do call('MSET', unpack(texts, i, math.min(i + 3999, #texts))) end

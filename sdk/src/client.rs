@@ -6,6 +6,7 @@ mod lanes;
 mod list;
 mod result;
 mod scans;
+mod stats;
 mod streams;
 mod submitting;
 mod waiting;
@@ -46,6 +47,7 @@ pub use bulk::{Bulk, BulkCommand, BulkOutcome, BulkPage, BulkResult};
 pub use lanes::{LaneNote, LaneStatus};
 pub use result::{ExecutionResult, History, HistoryEntry};
 pub use scans::{QuarantinePage, Quarantined};
+pub use stats::{LaneStats, Stats};
 pub use streams::{Tail, TailItem};
 pub use why::{Turn, Why};
 pub use workers::{Unserved, WorkerPage, WorkerPosition};
@@ -126,7 +128,8 @@ impl Client {
         config.check()?;
         let codec = Codec::knowing(config.known_format);
         let context = OperationContext::new(DurationMs::from(config.call_timeout), codec);
-        let sources = Sources { seed: config.seed, clock: config.clock, ends_refused: true };
+        let (seed, clock, omit_counts) = (config.seed, config.clock, !config.keep_counts);
+        let sources = Sources { seed, clock, omit_counts, ends_refused: true };
         let connection =
             Connection::open(backend, config.partition_config, context, sources).await?;
         let connection = Arc::new(connection);

@@ -68,6 +68,10 @@ pub struct WorkerConfig {
     /// The partition counts that the store must have; `None` accepts any. A store that is not set
     /// up yet gets these. Default: `None`.
     pub partition_config: Option<PartitionConfig>,
+    /// Whether a store that is not set up yet keeps counts of executions by lane and state, which
+    /// [`Client::stats`](crate::Client::stats) reads. Programs do as the store was set up; this
+    /// never changes. Default: `true`.
+    pub keep_counts: bool,
     /// The time limit of one call while the store does not answer; at least 1 ms. Default: 30 s.
     pub call_timeout: Duration,
     /// Whether this process runs a timekeeper, which applies due timers (lease expiries, delays,
@@ -116,6 +120,7 @@ impl WorkerConfig {
             claim_poll_interval: Duration::from_secs(1),
             max_concurrent_tasks: 1,
             partition_config: None,
+            keep_counts: true,
             call_timeout: Duration::from_secs(30),
             timekeeper: true,
             seed: None,
@@ -186,6 +191,10 @@ pub struct ClientConfig {
     /// The partition counts that the store must have; `None` accepts any. A store that is not set
     /// up yet gets these. Default: `None`.
     pub partition_config: Option<PartitionConfig>,
+    /// Whether a store that is not set up yet keeps counts of executions by lane and state, which
+    /// [`Client::stats`](crate::Client::stats) reads. Programs do as the store was set up; this
+    /// never changes. Default: `true`.
+    pub keep_counts: bool,
     /// The largest payload of a submission, in bytes; at most 16 MiB. Default: 1 MiB.
     pub payload_limit: usize,
     /// The number of submission batches in flight at the same time; at least 1. Default: 16.
@@ -212,6 +221,7 @@ impl ClientConfig {
         Ok(Self {
             namespace: Namespace::try_new(namespace)?,
             partition_config: None,
+            keep_counts: true,
             payload_limit: ff_core::execution::DEFAULT_PAYLOAD_LIMIT,
             max_in_flight: 16,
             call_timeout: Duration::from_secs(30),

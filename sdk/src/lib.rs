@@ -71,8 +71,8 @@ pub use audit::{AuditProgress, AuditReport, Auditor};
 pub use builder::{WorkerBuilder, unique_name};
 pub use client::{
     BudgetSettings, Bulk, BulkCommand, BulkOutcome, BulkPage, BulkResult, Client, ExecutionResult,
-    History, HistoryEntry, LaneNote, LaneStatus, QuarantinePage, Quarantined, Tail, TailItem, Turn,
-    Unserved, Why, WorkerPage, WorkerPosition,
+    History, HistoryEntry, LaneNote, LaneStats, LaneStatus, QuarantinePage, Quarantined, Stats,
+    Tail, TailItem, Turn, Unserved, Why, WorkerPage, WorkerPosition,
 };
 pub use config::{ClientConfig, WorkerConfig};
 pub use connect::{StoreOptions, open};
@@ -151,8 +151,8 @@ pub use ff_core::policy::{
 };
 pub use ff_core::registry::{Lacks, Nearest, UnknownWorkerState, Worker, WorkerInfo, WorkerState};
 pub use ff_core::state::{
-    AttemptState, BlockingReason, EligibilityState, LifecyclePhase, OwnershipState, PublicState,
-    StateVector, TerminalOutcome, UnknownState,
+    AttemptState, BlockingReason, CountedState, EligibilityState, LifecyclePhase, OwnershipState,
+    PublicState, StateVector, TerminalOutcome, UnknownState,
 };
 pub use ff_core::store::{Bytes, Cursor, InvalidCursor};
 pub use ff_core::store_id::StoreId;
@@ -186,11 +186,12 @@ pub mod backend {
     pub use ff_core::score::Score;
     pub use ff_core::store::memory::Account;
     pub use ff_core::store::{
-        Commit, Failure, Fetched, FirstOf, Firsts, IndexName, IndexWrite, Member, MemoryStore,
-        OverBound, Poll, PollOf, Polled, Read, RecordKey, Reply, ReplyBody, Request, Scan,
-        ScanEntry, ScanOrder, ScanPosition, Scanned, StoreMeta, Stored, StreamAppend, StreamCaps,
-        StreamEntry, StreamId, StreamName, StreamPage, Streamed, Take, TakeUntil, Taken,
-        TakenEntry, Topic, Unit, UnitReply, ValueKey, ValueWrite, Values, Version, Wake,
+        Commit, CountChange, CountName, CountOf, Failure, Fetched, FirstOf, Firsts, IndexName,
+        IndexWrite, Member, MemoryStore, OverBound, Poll, PollOf, Polled, Read, RecordKey, Reply,
+        ReplyBody, Request, Scan, ScanEntry, ScanOrder, ScanPosition, Scanned, StoreMeta, Stored,
+        StreamAppend, StreamCaps, StreamEntry, StreamId, StreamName, StreamPage, Streamed, Take,
+        TakeUntil, Taken, TakenEntry, Topic, Unit, UnitReply, ValueKey, ValueWrite, Values,
+        Version, Wake,
     };
     pub use ff_core::time::Window;
     #[cfg(feature = "valkey")]

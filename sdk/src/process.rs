@@ -71,7 +71,8 @@ impl Process {
         }
         let context =
             OperationContext::new(DurationMs::from(call_timeout), Codec::knowing(known_format));
-        let sources = Sources { seed: config.seed, clock, ends_refused: false };
+        let omit_counts = !config.keep_counts;
+        let sources = Sources { seed: config.seed, clock, omit_counts, ends_refused: false };
         let connection =
             Connection::open(backend.clone(), config.partition_config, context, sources).await?;
         let draw = || connection.entropy().next_u64();

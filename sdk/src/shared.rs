@@ -55,6 +55,8 @@ pub(crate) struct Sources {
     pub(crate) seed: Option<u64>,
     /// The source of its time.
     pub(crate) clock: ClockSource,
+    /// Whether a store that is not set up yet keeps no counts.
+    pub(crate) omit_counts: bool,
     /// Whether operations end when the store refuses access, as those of a client, which reports
     /// it. A worker tries again until an operator corrects it.
     pub(crate) ends_refused: bool,
@@ -71,8 +73,8 @@ impl Connection {
     ) -> Result<Self, SdkError> {
         let clock = Arc::new(HostClock::from_source(sources.clock));
         let mut entropy = sources.seed.map_or_else(system_entropy, Entropy::from_u64);
-        let meta =
-            StoreMeta { partitions: wanted.unwrap_or_default(), format: context.codec().known() };
+        let (partitions, format) = (wanted.unwrap_or_default(), context.codec().known());
+        let meta = StoreMeta { partitions, format, counts: !sources.omit_counts };
         let ensure = EnsureMeta::new(meta, Patience::new(context.clone(), entropy.fork()));
         let ends_refused = sources.ends_refused;
         let allowed = ends_refused.then_some(context.allowed());

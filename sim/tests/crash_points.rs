@@ -1,9 +1,9 @@
 //! A crash at every effect boundary of every operation.
 //!
 //! \[INV-LEASE-1\] \[INV-EPOCH-1\] \[INV-FENCE-1\] \[INV-GRANT-1\] \[INV-TERMINAL-1\]
-//! \[INV-DURABLE-1\] \[INV-IDENTITY-1\] \[INV-INDEX-1\] \[INV-TIME-1\] \[INV-HEALTH-1\]
-//! \[INV-SUSPEND-1\] \[INV-SIGNAL-1\] \[INV-TOKEN-1\] \[INV-FRAME-1\] \[INV-RETRY-1\]
-//! are checked after every step of every run.
+//! \[INV-DURABLE-1\] \[INV-IDENTITY-1\] \[INV-INDEX-1\] \[INV-COUNT-1\] \[INV-TIME-1\]
+//! \[INV-HEALTH-1\] \[INV-SUSPEND-1\] \[INV-SIGNAL-1\] \[INV-TOKEN-1\] \[INV-FRAME-1\]
+//! \[INV-RETRY-1\] are checked after every step of every run.
 
 use ff_sim::crash_points;
 

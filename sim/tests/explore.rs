@@ -1,8 +1,8 @@
 //! Every interleaving of the smallest worlds; the command explores the larger ones.
 //!
 //! \[INV-LEASE-1\] \[INV-EPOCH-1\] \[INV-FENCE-1\] \[INV-GRANT-1\] \[INV-TERMINAL-1\]
-//! \[INV-DURABLE-1\] \[INV-IDENTITY-1\] \[INV-INDEX-1\] \[INV-TIME-1\] \[INV-HEALTH-1\] are checked
-//! after every step.
+//! \[INV-DURABLE-1\] \[INV-IDENTITY-1\] \[INV-INDEX-1\] \[INV-COUNT-1\] \[INV-TIME-1\]
+//! \[INV-HEALTH-1\] are checked after every step.
 
 use std::collections::BTreeSet;
 

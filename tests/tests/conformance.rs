@@ -233,6 +233,16 @@ const MISTAKES: &[(&str, &str)] = &[
         "for _, batch in ipairs(batches) do",
         "for i = #batches, 1, -1 do\n    local batch = batches[i]",
     ),
+    // Counts that are changed by other numbers than the sum of their changes, or stay at 0.
+    ("or { list, name, 0 }", "or { list, name, 1 }"),
+    ("counts[list .. name], count[3] = count, count[3] + args[a + 1]", "counts[name] = count"),
+    ("count[3] + args[a + 1]", "args[a + 1] + 0"),
+    ("counts[list .. name] or {", "counts[name] or {"),
+    ("(call('ZSCORE', count[1], count[2]) or 0) + count[3]", "count[3]"),
+    ("if count[3] ~= 0 then count[4]", "if count[3] > 0 then count[4]"),
+    ("if count[4] == 0 then call('ZREM', count[1], count[2])\n    elseif", "if"),
+    ("k = k + n + v + x + 2 * q + c + s", "k = k + n + v + x + 2 * q + s"),
+    ("a = a + 2 * (n + v + c) + 3 * x", "a = a + 2 * (n + v) + 3 * x"),
     // A reply without the tag of its call.
     ("reply[#reply + 1] = tag", ""),
 ];

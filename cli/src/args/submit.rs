@@ -8,6 +8,7 @@ use ff_sdk::LaneId;
 use ff_sdk::core::id::ExecutionKind;
 
 use super::duration::{duration, milliseconds};
+use super::stats::SetUpArgs;
 use super::store::StoreArgs;
 use super::watch::tag;
 
@@ -19,6 +20,8 @@ pub struct SubmitArgs {
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub store: StoreArgs,
+    #[command(flatten)]
+    pub set_up: SetUpArgs,
     /// The lane (a named queue) of the lines that have no lane field.
     #[arg(long, value_name = "LANE", default_value = "default")]
     pub lane: LaneId,

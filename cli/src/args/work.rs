@@ -7,6 +7,7 @@ use ff_sdk::LaneId;
 use ff_sdk::core::id::{ExecutionKind, WorkerId, WorkerInstanceId};
 
 use super::duration::{lease_ttl, milliseconds};
+use super::stats::SetUpArgs;
 use super::store::StoreArgs;
 
 /// The arguments of `ff work`.
@@ -14,6 +15,8 @@ use super::store::StoreArgs;
 pub struct WorkArgs {
     #[command(flatten)]
     pub store: StoreArgs,
+    #[command(flatten)]
+    pub set_up: SetUpArgs,
     /// The command that handles an execution, run with sh -c.
     #[arg(long, value_name = "CMD")]
     pub exec: String,

@@ -2,13 +2,15 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::args::TransientStoreArgs;
+use crate::args::{SetUpArgs, TransientStoreArgs};
 
 /// The arguments of `ff bench`.
 #[derive(Clone, Debug, Args)]
 pub struct BenchArgs {
     #[command(flatten)]
     pub store: TransientStoreArgs,
+    #[command(flatten)]
+    pub set_up: SetUpArgs,
     /// The scenario to measure.
     #[arg(long, value_enum, default_value_t = Scenario::Drain)]
     pub scenario: Scenario,

@@ -63,6 +63,7 @@ impl Fixture {
             )));
         }
         let mut config = ClientConfig::new(&namespace)?;
+        config.keep_counts = !args.set_up.without_counts;
         config.partition_config = match (args.partitions, known) {
             (Some(count), known) => {
                 Some(PartitionConfig { num_flow_partitions: count, ..known.unwrap_or_default() })

@@ -28,9 +28,10 @@ pub use operation::{Event, Operation, Step};
 pub use patience::{HOLD, Patience};
 pub use query::{Query, ReadExecution};
 pub use read::{
-    AuditLook, AuditPartition, Fault, FindOutside, FramePage, ListByTime, ListExecutions,
-    ListFilter, ListOrder, ListPage, ListPosition, MAX_FILTERED, OVERDUE, QueueName, ReadFrames,
-    ReadSignals, ReceivedSignal, StoredFrame, Suspect,
+    AuditLook, AuditPartition, CountExecutions, ExecutionCounts, Fault, FindOutside, FramePage,
+    LaneCounts, ListByTime, ListExecutions, ListFilter, ListOrder, ListPage, ListPosition,
+    MAX_FILTERED, OVERDUE, QueueName, ReadFrames, ReadSignals, ReceivedSignal, StoredFrame,
+    Suspect,
 };
 pub use resource::{
     ChangeResource, KnownResource, ListResources, LoadedResource, ReadLanes, ReadResources,

@@ -38,14 +38,8 @@ pub enum ResourceKind {
 
 impl ResourceKind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
-        Self::Lanes,
-        Self::Budgets,
-        Self::Charges,
-        Self::Quotas,
-        Self::QuotaUses,
-        Self::Workers,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Lanes, Self::Budgets, Self::Charges, Self::Quotas, Self::QuotaUses, Self::Workers];
 
     /// Returns the family of the partitions that hold records of this kind.
     pub const fn family(self) -> PartitionFamily {

@@ -8,7 +8,7 @@ use super::keys::{IndexName, RecordKey, StreamName};
 /// The maximum number of units in one commit.
 pub const MAX_UNITS: usize = 64;
 /// The maximum number of elements of each kind in one unit: records, values together with dropped
-/// streams, index entries, stream entries, topics.
+/// streams, index entries, changes of counts, stream entries, topics.
 pub const MAX_ENTRIES_PER_UNIT: usize = 255;
 /// The maximum number of members in one take.
 pub const MAX_TAKE: usize = 256;
@@ -171,6 +171,7 @@ fn check_unit(unit: &Unit) -> Result<(), OverBound> {
         // A dropped stream is written like a removed value.
         unit.values.len() + unit.drop_streams.len(),
         unit.index.len(),
+        unit.counts.len(),
         unit.append.len(),
         unit.ring.len(),
         unit.fetch.len(),

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::id::Namespace;
 use crate::partition::Partition;
 use crate::purpose::Purpose;
 use crate::score::Score;
 use crate::time::{DurationMs, TimestampMs, Window};
 
-use super::keys::{IndexName, RecordKey, StreamName, Topic, ValueKey};
+use super::keys::{CountName, IndexName, RecordKey, StreamName, Topic, ValueKey};
+use super::poll::{FirstOf, Poll, Polled};
 
 /// An immutable piece of data. Cloning is cheap.
 pub type Bytes = Arc<[u8]>;
@@ -25,7 +25,8 @@ pub enum Request {
     Commit(Commit),
     /// Takes the next entries of an index for one caller.
     Take(Take),
-    /// Returns the first score of one index, or of all queues of a namespace, in many partitions.
+    /// Returns the first score of one index or of all queues of a namespace, or the counts of a
+    /// namespace, in many partitions.
     Poll(Poll),
     /// Returns records and values by key.
     Read(Read),
@@ -120,6 +121,9 @@ pub struct Unit {
     pub values: Vec<ValueWrite>,
     /// Index entries to write or remove.
     pub index: Vec<IndexWrite>,
+    /// Changes of counts. A count is the sum of all changes of it; a sum of 0 takes no space.
+    /// \[INV-COUNT-1\]
+    pub counts: Vec<CountChange>,
     /// Entries to append to streams.
     pub append: Vec<StreamAppend>,
     /// Streams to remove as a whole. The unit must not append to them. A removed stream is like one
@@ -158,6 +162,7 @@ impl Unit {
             remove: Vec::new(),
             values: Vec::new(),
             index: Vec::new(),
+            counts: Vec::new(),
             append: Vec::new(),
             drop_streams: Vec::new(),
             ring: Vec::new(),
@@ -185,6 +190,15 @@ pub struct IndexWrite {
     pub member: Member,
     /// The new score; `None` removes the entry.
     pub score: Option<Score>,
+}
+
+/// A change of a count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountChange {
+    /// The count.
+    pub name: CountName,
+    /// The number that is added to it.
+    pub by: i8,
 }
 
 /// An entry to append to a stream. The store numbers it, and drops the oldest entries beyond the
@@ -261,33 +275,6 @@ pub enum TakeUntil {
     Score(Score),
     /// The store's current time, inclusive.
     Now,
-}
-
-/// Reads first scores in many partitions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Poll {
-    /// The scores to read in each partition.
-    pub of: PollOf,
-    /// The partitions.
-    pub partitions: Vec<Partition>,
-    /// The topic whose programs are counted, if any.
-    pub listeners: Option<Topic>,
-}
-
-/// The scores that a `Poll` reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PollOf {
-    /// The first score of one index.
-    Index(IndexName),
-    /// A page of the namespace's list of queues: the indexes `Eligible` and `BlockedRoute` that
-    /// have entries, each with its first score or a lower one, in the order of these scores. A page
-    /// has at most [`MAX_PAGE`](super::bounds::MAX_PAGE) queues.
-    Queues {
-        /// The namespace.
-        namespace: Namespace,
-        /// How many queues to skip.
-        skip: u32,
-    },
 }
 
 /// Reads records and values by key.
@@ -483,56 +470,6 @@ pub struct Values {
     pub records: Vec<Option<Stored>>,
     /// The values.
     pub values: Vec<Fetched>,
-}
-
-/// The result of a `Poll`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Polled {
-    /// The first scores in each partition, in the order of the request. An error concerns only its
-    /// own partition.
-    pub firsts: Vec<Result<Firsts, String>>,
-    /// How many programs listen to the topic of the request, as far as the store knows; 0 if it
-    /// names none, and if the store does not know.
-    pub listeners: u64,
-}
-
-impl Polled {
-    /// Returns those of the polled partitions that have entries.
-    pub fn with_entries(
-        &self,
-        polled: impl Iterator<Item = Partition>,
-    ) -> impl Iterator<Item = Partition> {
-        let has_entries = |firsts: &Result<Firsts, String>| {
-            firsts.as_ref().is_ok_and(|firsts| !firsts.found.is_empty())
-        };
-        let polled = polled.zip(&self.firsts);
-        polled.filter(move |(_, firsts)| has_entries(firsts)).map(|(partition, _)| partition)
-    }
-}
-
-/// First scores in one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Firsts {
-    /// The clock of the node that holds the partition.
-    pub at: TimestampMs,
-    /// The indexes that have entries, in the order of their scores.
-    pub found: Vec<FirstOf>,
-}
-
-/// An index and its first score.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FirstOf {
-    /// The index.
-    pub index: IndexName,
-    /// The score of its first entry; for a queue, this or a lower one.
-    pub score: Score,
-}
-
-impl Firsts {
-    /// Returns the lowest score.
-    pub fn score(&self) -> Option<Score> {
-        self.found.first().map(|first| first.score)
-    }
 }
 
 /// A page of an index.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::id::{AttemptIndex, ExecutionId, ExecutionKind, LaneId, Namespace};
 use crate::partition::Partition;
 use crate::resource::ResourceKind;
+use crate::state::CountedState;
 
 /// The name of a record in a partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,6 +148,33 @@ pub enum Topic {
         /// The number of the attempt.
         attempt: AttemptIndex,
     },
+}
+
+/// The name of a count in a partition: how many executions of a lane are in a state.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CountName {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The lane.
+    pub lane: LaneId,
+    /// The state.
+    pub state: CountedState,
+}
+
+impl CountName {
+    /// Returns the name of the count in the list of its namespace's counts.
+    pub fn listed_name(&self) -> Vec<u8> {
+        with_text(vec![b'a' + self.state as u8], self.lane.as_str())
+    }
+
+    /// Parses the name of a count in the list of a namespace.
+    pub fn from_listed(namespace: &Namespace, name: &[u8]) -> Option<Self> {
+        let (letter, rest) = name.split_first()?;
+        let state = *CountedState::ALL.get(usize::from(letter.checked_sub(b'a')?))?;
+        let (lane, rest) = text_of(rest)?;
+        let (namespace, lane) = (namespace.clone(), LaneId::try_new(lane).ok()?);
+        rest.is_empty().then_some(Self { namespace, lane, state })
+    }
 }
 
 impl RecordKey {
@@ -329,6 +357,11 @@ pub fn list_of_queues(namespace: &Namespace, partition: Partition) -> Vec<u8> {
     with_text(prefix(partition, b'l'), namespace.as_str())
 }
 
+/// Returns the key of the list of a namespace's counts in a partition.
+pub fn list_of_counts(namespace: &Namespace, partition: Partition) -> Vec<u8> {
+    with_text(prefix(partition, b'c'), namespace.as_str())
+}
+
 fn prefix(partition: Partition, kind: u8) -> Vec<u8> {
     let mut key = partition.to_string().into_bytes();
     key.push(kind);
@@ -375,6 +408,16 @@ mod tests {
         ]
     }
 
+    /// A list of a namespace, with the function of its key.
+    #[derive(Debug)]
+    struct ListOf(fn(&Namespace, Partition) -> Vec<u8>, Namespace);
+
+    impl ListOf {
+        fn text(&self, partition: Partition) -> Vec<u8> {
+            (self.0)(&self.1, partition)
+        }
+    }
+
     /// Texts that look like parts of keys.
     fn texts() -> impl Strategy<Value = String> {
         prop_oneof!["[:0-9a-c{}]{1,6}", "[!-~]{1,64}"]
@@ -382,7 +425,7 @@ mod tests {
 
     fn keys() -> impl Strategy<Value = (String, Vec<u8>)> {
         let numbers = (0..3_u128, 0..3_u128);
-        let names = (0..19_u8, texts(), texts(), numbers);
+        let names = (0..21_u8, texts(), texts(), numbers);
         (partitions(), names).prop_map(|(at, (kind, first, second, (number, other)))| {
             let namespace = Namespace::try_new(first).unwrap();
             let lane = LaneId::try_new(&*second).unwrap();
@@ -416,6 +459,8 @@ mod tests {
                 14 => named!(RecordKey::Resource(ResourceKind::Lanes, uuid)),
                 15 => named!(IndexName::Resources { kind: ResourceKind::Lanes, namespace }),
                 16 => named!(IndexName::Expiry(ResourceKind::Lanes)),
+                18 => named!(ListOf(list_of_queues, namespace)),
+                19 => named!(ListOf(list_of_counts, namespace)),
                 17 => named!(StreamName::Frames { execution: uuid, attempt }),
                 _ => named!(StreamName::Journal),
             }
@@ -459,6 +504,22 @@ mod tests {
             let longer = [&*name, b"x"].concat();
             assert_eq!(IndexName::from_listed(&namespace, &longer), None);
         }
+    }
+
+    #[test]
+    fn the_name_of_a_count_in_its_list_is_parsed_back() {
+        let namespace = Namespace::try_new("ns").unwrap();
+        for (state, lane) in CountedState::ALL.iter().zip(["l", "1:b", "c2:"].iter().cycle()) {
+            let lane = LaneId::try_new(*lane).unwrap();
+            let count = CountName { namespace: namespace.clone(), lane, state: *state };
+            let name = count.listed_name();
+            assert_eq!(CountName::from_listed(&namespace, &name), Some(count));
+            for end in 0..name.len() {
+                assert_eq!(CountName::from_listed(&namespace, &name[..end]), None);
+            }
+            assert_eq!(CountName::from_listed(&namespace, &[&*name, b"x"].concat()), None);
+        }
+        assert_eq!(CountName::from_listed(&namespace, b"q1:l"), None, "there are 16 states");
     }
 
     #[test]

@@ -13,16 +13,17 @@ pub mod journal;
 pub mod keys;
 pub mod memory;
 pub mod meta;
+mod poll;
 
 pub use contract::{
-    Bytes, Commit, Cursor, DUE_SOON, Failure, Fetched, FirstOf, Firsts, IndexWrite, Member,
-    OverBound, Poll, PollOf, Polled, Read, Reply, ReplyBody, Request, Scan, ScanEntry, ScanOrder,
-    ScanPosition, Scanned, Stored, StreamAppend, StreamCaps, StreamEntry, StreamId, StreamPage,
-    Streamed, Take, TakeUntil, Taken, TakenEntry, Unit, UnitReply, ValueWrite, Values, Version,
-    Wake,
+    Bytes, Commit, CountChange, Cursor, DUE_SOON, Failure, Fetched, IndexWrite, Member, OverBound,
+    Read, Reply, ReplyBody, Request, Scan, ScanEntry, ScanOrder, ScanPosition, Scanned, Stored,
+    StreamAppend, StreamCaps, StreamEntry, StreamId, StreamPage, Streamed, Take, TakeUntil, Taken,
+    TakenEntry, Unit, UnitReply, ValueWrite, Values, Version, Wake,
 };
 pub use cursor::InvalidCursor;
 pub use journal::JournalEntry;
-pub use keys::{IndexName, RecordKey, StreamName, Topic, ValueKey};
+pub use keys::{CountName, IndexName, RecordKey, StreamName, Topic, ValueKey};
 pub use memory::MemoryStore;
 pub use meta::StoreMeta;
+pub use poll::{CountOf, FirstOf, Firsts, Poll, PollOf, Polled};

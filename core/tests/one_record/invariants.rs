@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use ff_core::condition::MAX_WAITPOINTS;
 use ff_core::execution::{
     Active, AnyOutcome, BlockKind, Continuation, Decision, DueKind, Execution, Join, LeaseFate,
-    Next, NextAttempt, Offered, Phase, Resumes, Tally, Verdict, WaitpointState, due_times,
-    index_entries, next_due, snapshot, state_vector,
+    Next, NextAttempt, Offered, Phase, Resumes, Tally, Verdict, WaitpointState, counted_state,
+    due_times, index_entries, next_due, snapshot, state_vector,
 };
 use ff_core::score::Score;
 use ff_core::state::{
-    AttemptState, EligibilityState, LifecyclePhase, OwnershipState, PublicState, TerminalOutcome,
+    AttemptState, CountedState, EligibilityState, LifecyclePhase, OwnershipState, PublicState,
+    TerminalOutcome,
 };
 use ff_core::time::TimestampMs;
 
@@ -25,6 +26,7 @@ pub fn check_record(record: &Execution, now: TimestampMs) {
     check_waiting(record);
     check_terminal(record);
     check_entries(record);
+    check_counted(record, now);
     check_eligible(record, now);
     check_on_due(record, now);
     check_vector(record, now);
@@ -129,6 +131,26 @@ fn check_entries(record: &Execution) {
     assert!([None, Some(place)].contains(&entries.eligible));
     let blocked = record.blocks().is_some_and(|blocks| blocks.get(BlockKind::Route).is_some());
     assert_eq!(entries.blocked_route, blocked.then_some(place));
+}
+
+/// A record is counted in the state that users see, if no timer of it is due. \[INV-COUNT-1\]
+fn check_counted(record: &Execution, now: TimestampMs) {
+    if next_due(record).is_some_and(|(at, _)| at <= now) {
+        return;
+    }
+    let vector = state_vector(record, now);
+    let blocked = match vector.eligibility_state {
+        EligibilityState::BlockedByOperator => Some(CountedState::BlockedByOperator),
+        EligibilityState::BlockedByLaneState => Some(CountedState::BlockedByLaneState),
+        EligibilityState::BlockedByDependencies => Some(CountedState::BlockedByDependencies),
+        EligibilityState::BlockedByBudget => Some(CountedState::BlockedByBudget),
+        EligibilityState::BlockedByQuota => Some(CountedState::BlockedByQuota),
+        EligibilityState::BlockedByRoute => Some(CountedState::BlockedByRoute),
+        _ => None,
+    };
+    let counted = counted_state(record);
+    assert_eq!(counted, blocked.unwrap_or(counted));
+    assert!(blocked.is_some() || counted.as_str() == vector.public_state.as_str(), "{vector:?}");
 }
 
 /// A worker that can do everything gets an execution exactly when it stands in its lane, or would

@@ -5,14 +5,16 @@ mod fixture;
 mod streams;
 
 use ff_core::execution::Purpose;
-use ff_core::id::ExecutionKind;
+use ff_core::id::{ExecutionKind, LaneId, Namespace};
 use ff_core::partition::Partition;
 use ff_core::score::Score;
+use ff_core::state::CountedState;
 use ff_core::store::bounds::{MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_UNITS};
 use ff_core::store::{
-    Commit, Cursor, Fetched, FirstOf, Firsts, IndexName, IndexWrite, Poll, PollOf, Polled,
-    RecordKey, ReplyBody, Request, Scan, ScanEntry, ScanOrder, ScanPosition, Stored, StreamAppend,
-    StreamName, Take, TakeUntil, Topic, Unit, UnitReply, ValueKey, ValueWrite, Version, Wake,
+    Commit, CountChange, CountName, CountOf, Cursor, Fetched, FirstOf, Firsts, IndexName,
+    IndexWrite, Poll, PollOf, Polled, RecordKey, ReplyBody, Request, Scan, ScanEntry, ScanOrder,
+    ScanPosition, Stored, StreamAppend, StreamName, Take, TakeUntil, Topic, Unit, UnitReply,
+    ValueKey, ValueWrite, Version, Wake,
 };
 use ff_core::time::{DurationMs, Window};
 
@@ -341,7 +343,7 @@ fn polled_queues(fixture: &Fixture, queues: &[(IndexName, i64)]) -> ReplyBody {
         score: Score::new(*score),
     };
     let found = queues.iter().map(first).collect();
-    let firsts = vec![Ok(Firsts { at: fixture.now, found })];
+    let firsts = vec![Ok(Firsts { found, ..Firsts::none(fixture.now) })];
     ReplyBody::Poll(Polled { firsts, listeners: 0 })
 }
 
@@ -350,7 +352,7 @@ fn polled(fixture: &Fixture, partitions: &[&[(&str, i64)]]) -> ReplyBody {
     let first =
         |(name, score): &(&str, i64)| FirstOf { index: lane(name), score: Score::new(*score) };
     let firsts = |found: &&[(&str, i64)]| {
-        Ok(Firsts { at: fixture.now, found: found.iter().map(first).collect() })
+        Ok(Firsts { found: found.iter().map(first).collect(), ..Firsts::none(fixture.now) })
     };
     let firsts = partitions.iter().map(firsts).collect();
     ReplyBody::Poll(Polled { firsts, listeners: 0 })
@@ -383,6 +385,53 @@ fn a_queue_is_listed_with_its_first_score_while_it_has_entries() {
     gone.index.push(IndexWrite { score: None, ..entry(lane("l"), 1, 0) });
     fixture.commit_one(gone);
     assert_eq!(queues(&mut fixture, 0), polled(&fixture, &[&[]]));
+}
+
+/// A count of a lane, and its number.
+fn counted(lane: &str, state: CountedState, number: i64) -> CountOf {
+    let lane = LaneId::try_new(lane).expect("a lane");
+    CountOf { name: CountName { namespace: namespace("ns"), lane, state }, number }
+}
+
+fn namespace(name: &str) -> Namespace {
+    Namespace::try_new(name).expect("a namespace")
+}
+
+#[test]
+fn a_count_is_the_sum_of_the_changes_of_committed_units() {
+    use CountedState::{Active, Waiting};
+    let mut fixture = Fixture::new();
+    let changing = |changes: &[(&str, CountedState, i8)], unit: Unit| {
+        let change = |(lane, state, by): &(&str, CountedState, i8)| CountChange {
+            name: counted(lane, *state, 0).name,
+            by: *by,
+        };
+        Unit { counts: changes.iter().map(change).collect(), ..unit }
+    };
+    let counts = |fixture: &mut Fixture, of: &str, skip: u32| {
+        let of = PollOf::Counts { namespace: namespace(of), skip };
+        let poll = Poll { of, partitions: vec![HERE, Partition::flow(2)], listeners: None };
+        let ReplyBody::Poll(mut polled) = fixture.ask(Request::Poll(poll)) else {
+            panic!("a poll")
+        };
+        let elsewhere = polled.firsts.pop().expect("two partitions").expect("it answers");
+        assert_eq!(elsewhere, Firsts::none(fixture.now), "each partition has its own counts");
+        polled.firsts.pop().expect("two partitions").expect("it answers").counts
+    };
+    let first = changing(&[("l", Waiting, 1), ("m", Waiting, 3)], unit(1, Version::ABSENT, 1));
+    let second = changing(&[("l", Waiting, 1)], unit(2, Version::ABSENT, 2));
+    let conflict = changing(&[("l", Waiting, 1)], unit(3, version(1, 1), 1));
+    let window = Window::until(fixture.now);
+    let late = changing(&[("l", Waiting, 1)], Unit { window, ..unit(4, Version::ABSENT, 1) });
+    fixture.commit(vec![first, second, conflict, late]);
+    let both = [counted("l", Waiting, 2), counted("m", Waiting, 3)];
+    assert_eq!(counts(&mut fixture, "ns", 0), both);
+    assert_eq!(counts(&mut fixture, "ns", 1), both[1..], "a page skips the first counts");
+    assert_eq!(counts(&mut fixture, "other", 0), []);
+    let moved = [("l", Waiting, -1), ("l", Active, 1), ("m", Waiting, -3)];
+    fixture.commit_one(changing(&moved, unit(1, version(1, 1), 2)));
+    let moved = [counted("l", Waiting, 1), counted("l", Active, 1)];
+    assert_eq!(counts(&mut fixture, "ns", 0), moved, "by number, and a count of 0 is gone");
 }
 
 #[test]

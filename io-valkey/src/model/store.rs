@@ -4,8 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use ff_core::store::{
-    Failure, FirstOf, Firsts, IndexName, Poll, PollOf, Polled, Reply, ReplyBody, Request, Topic,
-    Wake,
+    Failure, Firsts, IndexName, Poll, PollOf, Polled, Reply, ReplyBody, Request, Topic, Wake,
 };
 use ff_core::time::TimestampMs;
 
@@ -90,9 +89,7 @@ impl ModelStore {
     fn poll(&self, poll: &Poll, now: TimestampMs) -> Vec<Result<Firsts, String>> {
         let mut server = self.library.server();
         let commands = poll.partitions.iter().map(|partition| wire::poll(&poll.of, *partition));
-        let firsts = |command: Vec<Vec<u8>>| {
-            Ok(Firsts { at: now, found: firsts(&mut server, &poll.of, &command)? })
-        };
+        let firsts = |command: Vec<Vec<u8>>| firsts(&mut server, &poll.of, now, &command);
         commands.map(firsts).collect()
     }
 
@@ -120,8 +117,13 @@ impl ModelStore {
     }
 }
 
-/// Reads first scores with a plain command, as on a server.
-fn firsts(server: &mut Server, of: &PollOf, command: &[Vec<u8>]) -> Result<Vec<FirstOf>, String> {
+/// Reads first scores or counts with a plain command, as on a server.
+fn firsts(
+    server: &mut Server,
+    of: &PollOf,
+    now: TimestampMs,
+    command: &[Vec<u8>],
+) -> Result<Firsts, String> {
     server.begin(true);
     let command: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
     let answer = server.call(&command).map_err(|error: CommandError| error.to_string())?;
@@ -131,5 +133,5 @@ fn firsts(server: &mut Server, of: &PollOf, command: &[Vec<u8>]) -> Result<Vec<F
         _ => wire::Answer::Nil,
     };
     let items = wire::Answer::List(items.into_iter().map(item).collect());
-    wire::firsts(of, items).map_err(|error| error.to_string())
+    wire::firsts(of, now, items).map_err(|error| error.to_string())
 }

@@ -190,10 +190,8 @@ async fn poll_node(node: &Node, poll: &Poll, tag: Tag) -> Polled {
     let at = TimestampMs::new(seconds * 1_000 + microseconds / 1_000);
     let firsts = |value: Value| match value {
         Value::ServerError(error) => Err(classify(&error, &node.name, true).0.to_string()),
-        value => match wire::firsts(&poll.of, answer(value)) {
-            Ok(found) => Ok(Firsts { at, found }),
-            Err(error) => Err(format!("{}: {error}", node.name)),
-        },
+        value => wire::firsts(&poll.of, at, answer(value))
+            .map_err(|error| format!("{}: {error}", node.name)),
     };
     node.replied(None, true);
     Ok(NodeFirsts { at, firsts: replies.map(firsts).collect(), listeners })

@@ -3,9 +3,9 @@
 use ff_core::partition::PartitionKey;
 use ff_core::score::Score;
 use ff_core::store::{
-    Bytes, Cursor, Fetched, FirstOf, IndexName, PollOf, Reply, ReplyBody, Request, ScanEntry,
-    ScanPosition, Scanned, Stored, StreamEntry, StreamId, Streamed, Take, Taken, TakenEntry, Topic,
-    Unit, UnitReply, Values, Version, Wake,
+    Bytes, CountName, CountOf, Cursor, Fetched, FirstOf, Firsts, IndexName, PollOf, Reply,
+    ReplyBody, Request, ScanEntry, ScanPosition, Scanned, Stored, StreamEntry, StreamId, Streamed,
+    Take, Taken, TakenEntry, Topic, Unit, UnitReply, Values, Version, Wake,
 };
 use ff_core::time::TimestampMs;
 use uuid::Uuid;
@@ -179,26 +179,32 @@ fn scan_entry(items: &mut impl Iterator<Item = Answer>) -> Decoded<ScanEntry> {
     Ok(ScanEntry { position: ScanPosition { score, member }, record })
 }
 
-/// Decodes what a poll of one key found, the list of the server with scores: the first score of an
-/// index, or a page of a list of queues.
+/// Decodes what a poll of one key found at a time, the list of the server with scores: the first
+/// score of an index, or a page of a list of queues or counts.
 ///
 /// # Errors
 ///
 /// [`WireError`] when it is not such a list.
-pub fn firsts(of: &PollOf, answer: Answer) -> Decoded<Vec<FirstOf>> {
-    let (mut items, mut found) = (list(answer)?.into_iter(), Vec::new());
+pub fn firsts(of: &PollOf, at: TimestampMs, answer: Answer) -> Decoded<Firsts> {
+    let (mut items, mut firsts) = (list(answer)?.into_iter(), Firsts::none(at));
     while let Some(member) = items.next() {
-        let score = score(&data(items.next())?)?;
+        let number = score(&data(items.next())?)?;
         let index = match of {
             PollOf::Index(index) => Some(index.clone()),
             PollOf::Queues { namespace, .. } => {
                 IndexName::from_listed(namespace, &data(Some(member))?)
             }
+            PollOf::Counts { namespace, .. } => {
+                let name = CountName::from_listed(namespace, &data(Some(member))?);
+                let name = name.map_or(malformed("not the name of a count"), Ok)?;
+                firsts.counts.push(CountOf { name, number: number.get() });
+                continue;
+            }
         };
         let index = index.map_or(malformed("not the name of a queue"), Ok)?;
-        found.push(FirstOf { index, score });
+        firsts.found.push(FirstOf { index, score: number });
     }
-    Ok(found)
+    Ok(firsts)
 }
 
 /// Decodes a wake-up of a topic: the partition, for `due` and a queue followed by its first score,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use ff_core::partition::Partition;
 use ff_core::store::bounds::MAX_PAGE;
-use ff_core::store::keys::list_of_queues;
+use ff_core::store::keys::{list_of_counts, list_of_queues};
 use ff_core::store::{
     Bytes, Commit, Cursor, IndexName, IndexWrite, PollOf, Request, ScanOrder, TakeUntil, Topic,
     Unit, Version,
@@ -35,11 +35,12 @@ pub struct Section {
 }
 
 /// The sections of a unit, in their order.
-pub const SECTIONS: [Section; 7] = [
+pub const SECTIONS: [Section; 8] = [
     section("records", 2, |unit| unit.expect.len(), |to| to.records()),
     section("values", 2, |unit| unit.values.len() + unit.drop_streams.len(), |to| to.values()),
     section("indexes", 3, |unit| indexes(unit, false).count(), |to| to.indexes()),
     section("queues", 4, |unit| indexes(unit, true).count(), |to| to.queues()),
+    section("counts", 2, |unit| unit.counts.len(), |to| to.counts()),
     section("streams", 4, |unit| unit.append.len(), |to| to.streams()),
     section("rings", 1, |unit| unit.ring.len(), |to| to.rings()),
     section("fetches", 0, |unit| unit.fetch.len(), |to| to.fetches()),
@@ -133,10 +134,14 @@ pub fn encode(request: &Request) -> Option<Call<'_>> {
 
 /// The command that polls a partition.
 pub fn poll(of: &PollOf, partition: Partition) -> Vec<Vec<u8>> {
+    let last_of_page = |skip: u32| skip.saturating_add(MAX_PAGE as u32 - 1);
     let (key, first, last) = match of {
         PollOf::Index(index) => (index.text(partition), 0, 0),
         PollOf::Queues { namespace, skip } => {
-            (list_of_queues(namespace, partition), *skip, skip.saturating_add(MAX_PAGE as u32 - 1))
+            (list_of_queues(namespace, partition), *skip, last_of_page(*skip))
+        }
+        PollOf::Counts { namespace, skip } => {
+            (list_of_counts(namespace, partition), *skip, last_of_page(*skip))
         }
     };
     let number = |number: u32| number.to_string().into_bytes();
@@ -232,6 +237,13 @@ impl<'a> Writer<'a, '_> {
             self.keys.extend(write.index.listed_in().map(list));
             self.args.push(Cow::Owned(write.index.listed_name()));
             self.channel_of(write);
+        }
+    }
+
+    fn counts(&mut self) {
+        for change in &self.unit.counts {
+            self.keys.push(list_of_counts(&change.name.namespace, self.partition));
+            self.args.extend([Cow::Owned(change.name.listed_name()), text(change.by)]);
         }
     }
 

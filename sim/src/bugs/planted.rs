@@ -122,6 +122,9 @@ bugs! {
     CompletionWindowForgotten: Ruling(holder::completion_window_forgotten),
         "a completion is committed without a time window",
         "only the holder of a live lease completes";
+    ConflictCounted: Code(Code::ConflictCounted),
+        "a commit that conflicts changes the counts",
+        "a count changes in the commit of the record that it counts";
     ConflictDoubted: Code(Code::ConflictDoubted),
         "a suspension whose commit conflicted with others is reported as in doubt",
         "a call without a lost reply is not in doubt";
@@ -137,6 +140,9 @@ bugs! {
     DedupKeyForgotten: Code(Code::DedupKeyForgotten),
         "a charge is applied although its dedup key is known",
         "a dedup key has one effect";
+    DelayedCountedAsWaiting: Sent(store::delayed_counted_as_waiting),
+        "a delayed execution is counted as one that waits",
+        "each execution is counted once, in its state";
     DelayEndedEarly: Ruling(timer::delay_ended_early),
         "a delay ends one second early",
         "nothing starts early";
@@ -305,6 +311,9 @@ bugs! {
     RecordNotCompared: Code(Code::RecordNotCompared),
         "the record in a reply is taken for the one that was requested",
         "a reply with the record of another execution says nothing about the call";
+    RemovedStaysCounted: Sent(store::removed_stays_counted),
+        "a removed execution stays counted",
+        "each execution is counted once, in its state";
     RepliesMixedUp: Answered(store::replies_mixed_up),
         "each command of a batch gets the reply of another",
         "each command of a batch has its own outcome";

@@ -4,10 +4,11 @@
 use ff_core::execution::{Execution, Phase, index_entries};
 use ff_core::policy::Priority;
 use ff_core::score::Score;
+use ff_core::state::CountedState;
 use ff_core::store::codec::{FORMAT, decode, encode};
 use ff_core::store::{
-    Cursor, IndexName, JournalEntry, Read, RecordKey, Reply, ReplyBody, Request, Scan, StreamName,
-    StreamPage, Unit,
+    CountChange, Cursor, IndexName, JournalEntry, Read, RecordKey, Reply, ReplyBody, Request, Scan,
+    StreamName, StreamPage, Unit,
 };
 use ff_core::time::{DurationMs, Window};
 
@@ -59,6 +60,25 @@ pub fn index_entry_left_behind(request: &mut Request, model: &Model) {
     each_unit(request, model, |unit, _, _| {
         let is_lane = |index: &IndexName| matches!(index, IndexName::Eligible { .. });
         unit.index.retain(|write| write.score.is_some() || !is_lane(&write.index));
+    });
+}
+
+/// A removed execution stays counted.
+pub fn removed_stays_counted(request: &mut Request, model: &Model) {
+    each_unit(request, model, |unit, _, after| {
+        if after.is_none() {
+            unit.counts.clear();
+        }
+    });
+}
+
+/// A delayed execution is counted as one that waits.
+pub fn delayed_counted_as_waiting(request: &mut Request, model: &Model) {
+    each_unit(request, model, |unit, _, _| {
+        let delayed = |change: &&mut CountChange| change.name.state == CountedState::Delayed;
+        for change in unit.counts.iter_mut().filter(delayed) {
+            change.name.state = CountedState::Waiting;
+        }
     });
 }
 

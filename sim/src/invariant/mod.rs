@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod bounds;
 pub mod budget;
+pub mod count;
 pub mod counts;
 pub mod durable;
 pub mod epoch;

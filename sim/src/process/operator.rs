@@ -175,7 +175,7 @@ impl OperatorProcess {
             }
             _ => {
                 // As each program does when it connects.
-                let wanted = StoreMeta { format: FORMAT, partitions };
+                let wanted = StoreMeta { format: FORMAT, partitions, counts: true };
                 let ensure = EnsureMeta::new(wanted, self.patience(entropy));
                 cx.begin(About::Nothing, ensure, |result| Output::Activated(result.map(|_| ())));
             }

@@ -28,6 +28,7 @@ pub fn request(request: &Request, now: TimestampMs) -> String {
         Request::Poll(poll) => match &poll.of {
             PollOf::Index(name) => format!("Poll {}", index(name)),
             PollOf::Queues { skip, .. } => format!("Poll the queues from number {skip}"),
+            PollOf::Counts { skip, .. } => format!("Poll the counts from number {skip}"),
         },
         Request::Read(read) => format!("Read in {}: {:?}", read.partition, read.records),
         Request::Scan(scan) => format!("Scan {} in {}", index(&scan.index), scan.partition),

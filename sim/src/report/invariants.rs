@@ -74,6 +74,8 @@ invariants! {
     /// One process holds an instance id at a time, and a process that has lost it starts nothing
     /// after its next heartbeat.
     Registry => "INV-REGISTRY-1";
+    /// The counts of a partition are those of its executions, by lane and state.
+    Count => "INV-COUNT-1";
     /// A worker claims an execution only if `why` finds no reason to wait.
     Why => "INV-WHY-1";
     /// Retries, reclaims and lives are counted once each, and never beyond their limits.

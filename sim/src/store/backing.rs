@@ -7,7 +7,7 @@ use ff_core::partition::Partition;
 use ff_core::store::{MemoryStore, Reply, Request, Wake};
 use ff_core::time::TimestampMs;
 
-use crate::invariant::index;
+use crate::invariant::{count, index};
 use crate::model::Model;
 use crate::report::{Broken, StoreKind};
 
@@ -149,14 +149,18 @@ impl Backing {
         match self {
             Self::Memory(store) => {
                 index::check(model, store.entries(partition), partition)?;
-                index::check_listed(model, store.entries(partition), store.listed(partition))
+                index::check_listed(model, store.entries(partition), store.listed(partition))?;
+                count::check(model, store.counts(partition), partition)
             }
             #[cfg(feature = "lua")]
             Self::Lua(store) => {
                 let (entries, listed) = (store.entries(partition)?, store.listed(partition)?);
                 let entries = entries.iter().map(|(index, position)| (index, *position));
                 index::check(model, entries.clone(), partition)?;
-                index::check_listed(model, entries, listed.into_iter())
+                index::check_listed(model, entries, listed.into_iter())?;
+                let counts = store.counts(partition)?;
+                let counts = counts.iter().map(|(name, number)| (name, *number));
+                count::check(model, counts, partition)
             }
         }
     }
@@ -169,9 +173,12 @@ impl Backing {
         touched: &[ExecutionId],
     ) -> Result<(), Broken> {
         match self {
-            Self::Memory(store) => touched.iter().try_for_each(|id| {
-                index::check_one(model, store.entries_of(partition, id.uuid()), *id)
-            }),
+            Self::Memory(store) => {
+                touched.iter().try_for_each(|id| {
+                    index::check_one(model, store.entries_of(partition, id.uuid()), *id)
+                })?;
+                count::check(model, store.counts(partition), partition)
+            }
             // The keyspace can only be read as a whole.
             #[cfg(feature = "lua")]
             Self::Lua(_) => self.check_indexes(model, partition),

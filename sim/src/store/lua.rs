@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ff_core::id::Namespace;
 use ff_core::partition::Partition;
 use ff_core::score::Score;
-use ff_core::store::keys::list_of_queues;
+use ff_core::store::keys::{list_of_counts, list_of_queues};
 use ff_core::store::{
-    Bytes, FirstOf, IndexName, Member, MemoryStore, RecordKey, Reply, Request, ScanPosition,
-    Stored, StreamName, Take, Version, Wake,
+    Bytes, CountName, FirstOf, IndexName, Member, MemoryStore, RecordKey, Reply, Request,
+    ScanPosition, Stored, StreamName, Take, Version, Wake,
 };
 use ff_core::time::TimestampMs;
 use ff_io_valkey::model::{Keyspace, ModelStore, Value};
@@ -29,6 +30,8 @@ pub(super) struct LuaStore {
     reference: MemoryStore,
     /// The indexes that requests have named, by partition and key.
     indexes: BTreeMap<Partition, BTreeMap<Vec<u8>, IndexName>>,
+    /// The namespaces whose counts requests have changed, by partition and key.
+    counts: BTreeMap<Partition, BTreeMap<Vec<u8>, Namespace>>,
     /// The keys of the streams other than journals that requests have appended to.
     streams: BTreeSet<Vec<u8>>,
     wakes: Vec<Wake>,
@@ -48,6 +51,7 @@ impl LuaStore {
             library: ModelStore::new(history),
             reference: MemoryStore::new(history),
             indexes: BTreeMap::new(),
+            counts: BTreeMap::new(),
             streams: BTreeSet::new(),
             wakes: Vec::new(),
         }
@@ -99,6 +103,12 @@ impl LuaStore {
             Request::Commit(commit) => {
                 let writes = commit.units.iter().flat_map(|unit| &unit.index);
                 writes.for_each(|write| note(commit.partition, &write.index));
+                let counts = self.counts.entry(commit.partition).or_default();
+                for change in commit.units.iter().flat_map(|unit| &unit.counts) {
+                    let namespace = &change.name.namespace;
+                    let key = list_of_counts(namespace, commit.partition);
+                    counts.entry(key).or_insert_with(|| namespace.clone());
+                }
                 let appends = commit.units.iter().flat_map(|unit| &unit.append);
                 let others = appends.filter(|append| append.stream != StreamName::Journal);
                 self.streams.extend(others.map(|append| append.stream.text(commit.partition)));
@@ -186,6 +196,23 @@ impl LuaStore {
         })
     }
 
+    /// The counts of a partition.
+    pub(super) fn counts(&mut self, partition: Partition) -> Result<Vec<(CountName, i64)>, Broken> {
+        let lists = self.counts.get(&partition).into_iter().flatten();
+        self.library.with_keyspace(|keyspace| {
+            let mut counts = Vec::new();
+            for (key, namespace) in lists {
+                let Some(Value::Sorted(list)) = keyspace.value(key) else { continue };
+                for (name, number) in list.iter() {
+                    let count = CountName::from_listed(namespace, name);
+                    ensure!(count.is_some(), TAG, "not a count: {}", name.escape_ascii());
+                    counts.extend(count.map(|name| (name, number)));
+                }
+            }
+            Ok(counts)
+        })
+    }
+
     /// The records of a partition's executions.
     pub(super) fn records(&mut self, partition: Partition) -> Vec<(RecordKey, Stored)> {
         let prefix = IndexName::Due.record_prefix(partition);
@@ -202,11 +229,14 @@ impl LuaStore {
     /// partitions in which the reference store has nothing.
     pub(super) fn check_keys(&mut self) -> Result<(), Broken> {
         let partitions = self.partitions();
-        let (indexes, streams) = (&self.indexes, &self.streams);
+        let (indexes, streams, counts) = (&self.indexes, &self.streams, &self.counts);
         self.library.with_keyspace(|keyspace| {
             for (key, value) in keyspace.iter() {
                 let named = match value {
                     Value::Text(_) => partitions.iter().any(|at| is_of(key, *at)),
+                    Value::Sorted(_) if counts.values().any(|lists| lists.contains_key(key)) => {
+                        true
+                    }
                     Value::Sorted(_) => indexes.iter().any(|(partition, names)| {
                         let lists = names.values().filter_map(|index| index.listed_in());
                         let is_list = |namespace| list_of_queues(namespace, *partition) == *key;

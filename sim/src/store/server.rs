@@ -133,7 +133,7 @@ impl Server {
         let signals: Vec<_> = signals.collect();
         (unit.put, unit.remove, unit.values) = (Vec::new(), Vec::new(), Vec::new());
         (unit.append, unit.ring, unit.fetch) = (Vec::new(), Vec::new(), Vec::new());
-        unit.drop_streams = Vec::new();
+        (unit.drop_streams, unit.counts) = (Vec::new(), Vec::new());
         let index = unit.index.clone();
         let commit = Commit { partition, units: vec![unit] };
         let reply = self.store.handle(Request::Commit(commit), now)?;

@@ -536,7 +536,8 @@ mod tests {
         let mut world = World::new(&Plan::from(1), Options::default());
         world.crash(0, 40);
         let patience = Patience::new(world.settings.context(), stream(1, "test", 0));
-        let wanted = StoreMeta { format: FORMAT, partitions: world.settings.partitions };
+        let partitions = world.settings.partitions;
+        let wanted = StoreMeta { format: FORMAT, partitions, counts: true };
         let output = |result: Result<_, _>| Output::Activated(result.map(|_| ()));
         let task = driven(EnsureMeta::new(wanted, patience), output);
         let result = world.carry_out(0, Effect::Start { task, about: About::Nothing });

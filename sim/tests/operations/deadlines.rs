@@ -67,7 +67,7 @@ fn nothing_is_sent_after_a_reply_that_came_too_late() {
     let patience = Scripted::patience(1_000);
     let error = world.drive(RotateSecret::new(kid("k2"), secret, ms(5), patience));
     assert!(matches!(error, Err(EngineError::Timeout { applied: Applied::No, .. })), "{error:?}");
-    let meta = StoreMeta { partitions: PartitionConfig::default(), format: 1 };
+    let meta = StoreMeta { partitions: PartitionConfig::default(), format: 1, counts: true };
     let error = world.drive(EnsureMeta::new(meta, Scripted::patience(1_000)));
     assert!(matches!(error, Err(EngineError::Timeout { .. })), "{error:?}");
     assert_eq!(world.script.calls.len() - before, 3, "one read each");

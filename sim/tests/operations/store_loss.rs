@@ -16,7 +16,7 @@ use ff_sim::scripted::{Fate, Scripted};
 /// The context of a program that connects.
 fn connected(world: &mut Scripted, seed: u64) -> OperationContext {
     let context = OperationContext::new(DurationMs::from_secs(10), Codec::default());
-    let meta = StoreMeta { partitions: PartitionConfig::default(), format: 1 };
+    let meta = StoreMeta { partitions: PartitionConfig::default(), format: 1, counts: true };
     let patience = Patience::new(context.clone(), Entropy::from_u64(seed));
     world.drive(EnsureMeta::new(meta, patience)).expect("it connects");
     context

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ff_core::store::{
-    Cursor, Fetched, IndexName, Read, RecordKey, Reply, ReplyBody, Request, ScanEntry, ScanOrder,
-    Stored, StreamName, TakeUntil, Topic, Unit, UnitReply, ValueKey, Values, Version, Wake,
+    Cursor, Fetched, Firsts, IndexName, Read, RecordKey, Reply, ReplyBody, Request, ScanEntry,
+    ScanOrder, Stored, StreamName, TakeUntil, Topic, Unit, UnitReply, ValueKey, Values, Version,
+    Wake,
 };
 
 /// The number of occurrences of each case.
@@ -51,8 +52,11 @@ pub const EXPECTED: &[&str] = &[
     "over a bound: records written without a version",
     "over a bound: units for one record",
     "over a bound: units in a commit",
+    "poll: a count",
+    "poll: a count below zero",
     "poll: a score",
     "poll: nothing",
+    "poll: several counts",
     "poll: several queues",
     "read: a record",
     "read: a signal",
@@ -245,16 +249,24 @@ impl Census {
         }
     }
 
+    fn polled(&mut self, firsts: &Firsts) {
+        if firsts.counts.first().is_some_and(|counted| counted.number < 0) {
+            self.count("poll: a count below zero");
+        }
+        self.count(match (firsts.found.len(), firsts.counts.len()) {
+            (0, 0) => "poll: nothing",
+            (0, 1) => "poll: a count",
+            (0, _) => "poll: several counts",
+            (1, _) => "poll: a score",
+            _ => "poll: several queues",
+        });
+    }
+
     fn page(&mut self, request: &Request, body: &ReplyBody) {
         match (request, body) {
             (_, ReplyBody::Poll(polled)) => {
-                for firsts in &polled.firsts {
-                    let found = firsts.as_ref().map_or(0, |firsts| firsts.found.len());
-                    self.count(match found {
-                        0 => "poll: nothing",
-                        1 => "poll: a score",
-                        _ => "poll: several queues",
-                    });
+                for firsts in polled.firsts.iter().flatten() {
+                    self.polled(firsts);
                 }
             }
             (Request::Read(read), ReplyBody::Read(values)) => self.read(read, values),

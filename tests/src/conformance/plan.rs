@@ -2,6 +2,7 @@
 //! present version of the record", whatever the steps before did. Small pools of names make the
 //! steps interact.
 
+use ff_core::state::CountedState;
 use ff_core::store::ScanOrder;
 use ff_core::store::bounds::{MAX_CONFLICT_BYTES, MAX_PAGE_BYTES};
 use proptest::collection::vec;
@@ -104,6 +105,8 @@ pub enum PollPlan {
     Index(usize),
     /// The queues of the namespace of this text, without the first ones.
     Queues(usize, u32),
+    /// The counts of the namespace of this text, without the first ones.
+    Counts(usize, u32),
 }
 
 /// One unit of a commit.
@@ -119,6 +122,8 @@ pub struct UnitPlan {
     pub values: Vec<(usize, Option<Vec<u8>>)>,
     /// Index entries to put or remove: index, member, score.
     pub index: Vec<(usize, usize, Option<Place>)>,
+    /// Changes of counts: text of the namespace, text of the lane, number of the state, change.
+    pub counts: Vec<CountPlan>,
     /// Entries for streams, and the caps of the streams with them.
     pub append: Vec<AppendPlan>,
     /// Streams to drop, except for those that are appended to.
@@ -133,6 +138,9 @@ pub struct UnitPlan {
 
 /// A stream, an entry for it, and the caps of the stream with it.
 pub type AppendPlan = (usize, Vec<u8>, CapsPlan);
+
+/// A change of a count: text of the namespace, text of the lane, number of the state, change.
+pub type CountPlan = (usize, usize, usize, i8);
 
 /// The caps of an append.
 #[derive(Clone, Debug)]
@@ -369,25 +377,34 @@ fn unit() -> impl Strategy<Value = UnitPlan> {
         any::<u64>(),
         vec((pick(VALUES), option::of(body())), 0..3),
         vec((pick(INDEXES), 0..MEMBERS, option::weighted(0.8, place())), 0..6),
+        vec((pick(2), pick(2), pick(CountedState::ALL.len()), change()), 0..4),
         streams(),
         vec(ring(), 0..3),
         vec(pick(VALUES), 0..3),
         bytes(MAX_CONFLICT_BYTES),
     )
-        .prop_map(|(records, window, nonce, values, index, streams, ring, fetch, bytes)| {
-            UnitPlan {
-                records,
-                window,
-                nonce,
-                values,
-                index,
-                append: streams.0,
-                drop_streams: streams.1,
-                ring,
-                fetch,
-                conflict_bytes: bytes,
-            }
-        })
+        .prop_map(
+            |(records, window, nonce, values, index, counts, streams, ring, fetch, bytes)| {
+                UnitPlan {
+                    records,
+                    window,
+                    nonce,
+                    values,
+                    index,
+                    counts,
+                    append: streams.0,
+                    drop_streams: streams.1,
+                    ring,
+                    fetch,
+                    conflict_bytes: bytes,
+                }
+            },
+        )
+}
+
+/// A change of a count: most are by one, so that counts return to 0.
+fn change() -> impl Strategy<Value = i8> {
+    prop_oneof![6 => prop::sample::select(vec![-1_i8, 1]), 1 => any::<i8>()]
 }
 
 /// Bounds on the bytes of records that the records of plans reach.
@@ -426,6 +443,7 @@ fn poll() -> impl Strategy<Value = PollPlan> {
     prop_oneof![
         1 => pick(INDEXES).prop_map(PollPlan::Index),
         2 => (0..2_usize, 0..3_u32).prop_map(|(text, skip)| PollPlan::Queues(text, skip)),
+        2 => (0..2_usize, 0..3_u32).prop_map(|(text, skip)| PollPlan::Counts(text, skip)),
     ]
 }
 

@@ -4,14 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ff_core::execution::Purpose;
-use ff_core::id::Namespace;
+use ff_core::id::{LaneId, Namespace};
 use ff_core::partition::Partition;
 use ff_core::resource::ResourceKind;
 use ff_core::score::Score;
+use ff_core::state::CountedState;
 use ff_core::store::{
-    Bytes, Commit, Cursor, IndexName, IndexWrite, MemoryStore, Poll, PollOf, Read, RecordKey,
-    ReplyBody, Request, Scan, ScanPosition, StreamAppend, StreamCaps, StreamEntry, StreamId,
-    StreamName, StreamPage, Take, TakeUntil, Topic, Unit, ValueWrite, Version,
+    Bytes, Commit, CountChange, CountName, Cursor, IndexName, IndexWrite, MemoryStore, Poll,
+    PollOf, Read, RecordKey, ReplyBody, Request, Scan, ScanPosition, StreamAppend, StreamCaps,
+    StreamEntry, StreamId, StreamName, StreamPage, Take, TakeUntil, Topic, Unit, ValueWrite,
+    Version,
 };
 use ff_core::time::{DurationMs, TimestampMs, Window};
 
@@ -76,6 +78,9 @@ impl<'a> Resolver<'a> {
                     PollPlan::Index(index) => PollOf::Index(self.index(*index)),
                     PollPlan::Queues(text, skip) => {
                         PollOf::Queues { namespace: self.namespace(*text), skip: *skip }
+                    }
+                    PollPlan::Counts(text, skip) => {
+                        PollOf::Counts { namespace: self.namespace(*text), skip: *skip }
                     }
                 },
                 partitions: partitions.iter().map(|number| names::partition(*number)).collect(),
@@ -169,6 +174,11 @@ impl<'a> Resolver<'a> {
             index: self.index(*index),
             member: names::member(*member),
             score: plan.as_ref().map(|plan| score(plan, now)),
+        }));
+        unit.counts.extend(plan.counts.iter().map(|(text, lane, state, by)| {
+            let lane = LaneId::try_new(&*self.texts[*lane]).expect("plans draw valid texts");
+            let (namespace, state) = (self.namespace(*text), CountedState::ALL[*state]);
+            CountChange { name: CountName { namespace, lane, state }, by: *by }
         }));
         unit.append.extend(plan.append.iter().map(|(stream, entry, caps)| {
             let entry = Bytes::from(entry.as_slice());

@@ -9,7 +9,7 @@ use ff_sdk::core::policy::{Backoff, ExecutionPolicy, ReclaimMode, RetryPolicy};
 use ff_sdk::core::state::{AttemptState, LifecyclePhase, PublicState, TerminalOutcome};
 use ff_sdk::core::store::IndexName;
 use ff_sdk::core::time::{DurationMs, TimestampMs};
-use ff_sdk::{Client, ReclaimExecutionArgs, ReclaimExecutionOutcome};
+use ff_sdk::{Client, CountedState, ReclaimExecutionArgs, ReclaimExecutionOutcome};
 
 use crate::fixture::{Fixture, eligible, namespace};
 use crate::kit::{
@@ -358,6 +358,8 @@ pub async fn retention_removes_only_the_data_of_its_execution(fixture: &Fixture)
     while !fixture.tick().await.applied.is_empty() {}
 
     assert_eq!(client.describe(&id).await.unwrap(), None);
+    let [counts] = &client.stats().await.unwrap().lanes[..] else { panic!("one lane") };
+    assert_eq!(counts.states().collect::<Vec<_>>(), [(CountedState::Completed, 1)]);
     for error in [
         client.result(&id).await.unwrap_err(),
         client.value(&id, ValueKind::Payload).await.unwrap_err(),

@@ -12,6 +12,7 @@ pub mod leases;
 pub mod lists;
 pub mod routing;
 pub mod signals;
+pub mod stats;
 pub mod streams;
 pub mod submission;
 pub mod suspension;
@@ -59,6 +60,9 @@ macro_rules! for_each_scenario {
                 filters_select_by_state_tag_and_time,
                 a_bulk_changes_each_selected_execution_once,
                 a_bulk_skips_executions_in_another_state;
+            stats: counts_follow_every_change,
+                stats_have_the_age_of_the_oldest_waiting_execution,
+                a_store_can_leave_counts_out;
             leases: an_expired_lease_is_refused_before_any_reclaim,
                 a_reclaimed_lease_is_stale_and_changes_nothing,
                 renewal_holds_up_to_the_millisecond_of_expiry,

@@ -1,6 +1,7 @@
 //! The views derived from the record of an execution: index entries, due times, the state vector
 //! and the snapshot that users see.
 
+mod counted;
 mod due;
 mod index;
 mod output;
@@ -10,6 +11,7 @@ mod snapshot;
 mod state_vector;
 mod why;
 
+pub use counted::counted_state;
 pub use due::{DueKind, due_times, next_due};
 pub use index::{IndexEntries, awaited_use, index_entries, waits_for_capabilities};
 pub use output::{CloseReason, output_closed};

@@ -239,7 +239,7 @@ impl<C: Decide> CarryCommand<C> {
         let id = self.spec.execution_id;
         let nonce = self.patience.nonce();
         let stamp = Stamp {
-            codec: self.patience.codec(),
+            context: self.patience.context(),
             now: at,
             patience: self.patience.left(now),
             nonce,

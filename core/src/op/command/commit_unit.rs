@@ -6,23 +6,24 @@ use uuid::Uuid;
 
 use crate::execution::{
     Decision, Event, Execution, IndexEntries, Next, Phase, Purpose, SideEffects, ValueEffect,
-    ValueKind, awaited_use, index_entries,
+    ValueKind, awaited_use, counted_state, index_entries,
 };
 use crate::id::ExecutionId;
+use crate::op::context::OperationContext;
 use crate::op::loaded::{Loaded, frames_of, signal_key, value_key};
 use crate::score::Score;
 use crate::store::codec::Codec;
 use crate::store::{
-    IndexName, IndexWrite, JournalEntry, RecordKey, ScanEntry, ScanPosition, StreamAppend,
-    StreamName, Topic, Unit, ValueWrite, Version,
+    CountChange, CountName, IndexName, IndexWrite, JournalEntry, RecordKey, ScanEntry,
+    ScanPosition, StreamAppend, StreamName, Topic, Unit, ValueWrite, Version,
 };
 use crate::time::{DurationMs, TimestampMs};
 
 /// The data that a commit adds to a decision.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stamp<'a> {
-    /// How records are written.
-    pub(super) codec: &'a Codec,
+    /// How the program writes records, and whether the store keeps counts.
+    pub(super) context: &'a OperationContext,
     /// The time that the decision was made for.
     pub(super) now: TimestampMs,
     /// How long the operation will wait for the commit.
@@ -67,7 +68,7 @@ pub(super) fn commit_unit<T>(
     let repair = matches!(decision.next, Next::Keep);
     let after = match decision.next {
         Next::Put(next) => {
-            unit.put.push((key, stamp.codec.encode(&next)));
+            unit.put.push((key, stamp.context.codec().encode(&next)));
             Some(Loaded { version: version.next(stamp.nonce), execution: Arc::new(next) })
         }
         Next::Keep => before.cloned(),
@@ -80,9 +81,12 @@ pub(super) fn commit_unit<T>(
     let (old, new) = (record(before), record(after.as_ref()));
     let change = Change { id, before: old.as_deref(), after: new.as_deref(), repair };
     change.write_indexes(&mut unit);
+    if stamp.context.store().keeps_counts() {
+        change.write_counts(&mut unit);
+    }
     change.ring_readers(&mut unit);
     if let Some(effects) = decision.side_effects {
-        write_side_effects(&mut unit, id, *effects, stamp.codec);
+        write_side_effects(&mut unit, id, *effects, stamp.context.codec());
     }
     if !decision.events.is_empty() {
         change.write_journal(&mut unit, version, decision.events, stamp);
@@ -168,6 +172,24 @@ impl Change<'_> {
         }
     }
 
+    /// Counts the record in its state after the commit, and no longer in the one before it. A count
+    /// changes with the record, so no crash and no repeat makes them differ. \[INV-COUNT-1\]
+    fn write_counts(&self, unit: &mut Unit) {
+        let counted = |record: Option<&Execution>| record.map(counted_state);
+        let (old, new) = (counted(self.before), counted(self.after));
+        let name = |record: &Execution, state| CountName {
+            namespace: record.namespace.clone(),
+            lane: record.lane.clone(),
+            state,
+        };
+        if old != new {
+            let old = self.before.zip(old).map(|(record, state)| (name(record, state), -1));
+            let new = self.after.zip(new).map(|(record, state)| (name(record, state), 1));
+            let changes = old.into_iter().chain(new);
+            unit.counts.extend(changes.map(|(name, by)| CountChange { name, by }));
+        }
+    }
+
     /// Wakes the readers of an attempt's output when the attempt ends or is interrupted: no more
     /// frames come.
     fn ring_readers(&self, unit: &mut Unit) {
@@ -201,7 +223,7 @@ impl Change<'_> {
             attempt: subject.and_then(|execution| execution.attempt()).map(|last| last.index),
             events,
         };
-        let entry = stamp.codec.encode(&entry);
+        let entry = stamp.context.codec().encode(&entry);
         unit.append.push(StreamAppend::new(StreamName::Journal, entry));
     }
 }

@@ -53,6 +53,7 @@ impl EnsureMeta {
     ) -> <Self as Operation>::Output {
         let meta = meta?;
         self.patience.context().store().note(Some(id));
+        self.patience.context().store().note_counts(meta.counts);
         self.patience.codec().note(meta.format);
         self.patience.codec().check().map_err(unreadable)?;
         Ok(meta)
@@ -132,6 +133,7 @@ fn noted(
     let meta = stored.map(|stored| read(&stored, context.codec())).transpose()?;
     if let Some(meta) = &meta {
         context.codec().note(meta.format);
+        context.store().note_counts(meta.counts);
     }
     Ok(meta.zip(id).map(|(meta, id)| FoundMeta { meta, id }))
 }

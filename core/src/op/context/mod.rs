@@ -152,6 +152,8 @@ pub struct KnownStore(Arc<Mutex<StoreState>>);
 struct StoreState {
     connected: Option<StoreId>,
     lost: Option<EngineError>,
+    /// Whether the configuration says that the store keeps no counts.
+    omits_counts: bool,
 }
 
 impl KnownStore {
@@ -167,6 +169,16 @@ impl KnownStore {
             }
             Some(_) => {}
         }
+    }
+
+    /// Notes whether the store keeps counts, as its configuration says. Without a note it does.
+    pub fn note_counts(&self, kept: bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).omits_counts = !kept;
+    }
+
+    /// Whether the store keeps counts of executions by lane and state.
+    pub fn keeps_counts(&self) -> bool {
+        !self.0.lock().unwrap_or_else(PoisonError::into_inner).omits_counts
     }
 
     /// Whether the store is still the one to which the program connected, as far as it knows.

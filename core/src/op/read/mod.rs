@@ -1,6 +1,7 @@
 //! Reading without changing anything: lists, output, signals, and audits.
 
 mod audit;
+mod count;
 mod find_outside;
 mod frames;
 mod list;
@@ -8,6 +9,7 @@ mod list_by_time;
 mod signals;
 
 pub use audit::{AuditLook, AuditPartition, Fault, OVERDUE, QueueName, Suspect};
+pub use count::{CountExecutions, ExecutionCounts, LaneCounts};
 pub use find_outside::FindOutside;
 pub use frames::{FramePage, ReadFrames, StoredFrame};
 pub use list::{ListExecutions, ListFilter, ListPage, ListPosition, MAX_FILTERED};

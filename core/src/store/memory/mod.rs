@@ -14,11 +14,11 @@ use crate::time::TimestampMs;
 
 use super::bounds::MAX_PAGE;
 use super::contract::{
-    Commit, Fetched, FirstOf, Firsts, Member, Poll, PollOf, Polled, Read, Reply, ReplyBody,
-    Request, Scan, ScanPosition, Stored, StreamPage, Streamed, Take, Taken, UnitReply, Values,
-    Wake,
+    Commit, Fetched, Member, Read, Reply, ReplyBody, Request, Scan, ScanPosition, Stored,
+    StreamPage, Streamed, Take, Taken, UnitReply, Values, Wake,
 };
-use super::keys::{IndexName, RecordKey};
+use super::keys::{CountName, IndexName, RecordKey};
+use super::poll::{FirstOf, Firsts, Poll, PollOf, Polled};
 
 pub use partition::Account;
 use partition::{PartitionData, Rings};
@@ -103,6 +103,12 @@ impl MemoryStore {
         listed.map(|(index, score)| FirstOf { index: index.clone(), score: *score })
     }
 
+    /// Iterates over the counts of a partition, for checkers.
+    pub fn counts(&self, partition: Partition) -> impl Iterator<Item = (&CountName, i64)> {
+        let data = self.partitions.get(&partition).into_iter();
+        data.flat_map(|data| &data.counts).map(|(name, number)| (name, *number))
+    }
+
     /// Iterates over the partitions that a commit or a take has used.
     pub fn partitions(&self) -> impl Iterator<Item = Partition> {
         self.partitions.keys().copied()
@@ -139,20 +145,29 @@ impl MemoryStore {
     }
 
     fn poll(&self, poll: &Poll, now: TimestampMs) -> ReplyBody {
-        let found = |partition: &Partition| {
-            let Some(data) = self.partitions.get(partition) else { return Vec::new() };
-            match &poll.of {
-                PollOf::Index(index) => {
-                    let first = data.indexes.get(index).and_then(|entries| entries.first());
-                    let first = first.map(|first| (index.clone(), first.score));
-                    first.into_iter().map(|(index, score)| FirstOf { index, score }).collect()
-                }
-                PollOf::Queues { namespace, skip } => {
-                    data.queues(namespace).skip(*skip as usize).take(MAX_PAGE).collect()
-                }
+        let found = |data: &PartitionData| match &poll.of {
+            PollOf::Index(index) => {
+                let first = data.indexes.get(index).and_then(|entries| entries.first());
+                let first = first.map(|first| (index.clone(), first.score));
+                first.into_iter().map(|(index, score)| FirstOf { index, score }).collect()
             }
+            PollOf::Queues { namespace, skip } => {
+                data.queues(namespace).skip(*skip as usize).take(MAX_PAGE).collect()
+            }
+            PollOf::Counts { .. } => Vec::new(),
         };
-        let firsts = |partition| Ok(Firsts { at: now, found: found(partition) });
+        let counts = |data: &PartitionData| match &poll.of {
+            PollOf::Counts { namespace, skip } => {
+                data.counts_of(namespace).skip(*skip as usize).take(MAX_PAGE).collect()
+            }
+            PollOf::Index(_) | PollOf::Queues { .. } => Vec::new(),
+        };
+        let firsts = |partition| {
+            let data = self.partitions.get(partition);
+            let (found, counts) = (data.map(found), data.map(counts));
+            let (found, counts) = (found.unwrap_or_default(), counts.unwrap_or_default());
+            Ok(Firsts { at: now, found, counts })
+        };
         let firsts = poll.partitions.iter().map(firsts).collect();
         // The host of the store corrects the number.
         ReplyBody::Poll(Polled { firsts, listeners: u64::from(poll.listeners.is_some()) })

@@ -9,10 +9,11 @@ use crate::planted::planted;
 use crate::score::Score;
 use crate::store::bounds::MAX_MESSAGE_BYTES;
 use crate::store::contract::{
-    Bytes, DUE_SOON, Fetched, FirstOf, IndexWrite, Read, Scan, ScanEntry, Scanned, Stored, Take,
-    TakeUntil, Taken, TakenEntry, Unit, UnitReply, Values, Version, Wake,
+    Bytes, CountChange, DUE_SOON, Fetched, IndexWrite, Read, Scan, ScanEntry, Scanned, Stored,
+    Take, TakeUntil, Taken, TakenEntry, Unit, UnitReply, Values, Version, Wake,
 };
-use crate::store::keys::{IndexName, RecordKey, StreamName, Topic, ValueKey};
+use crate::store::keys::{CountName, IndexName, RecordKey, StreamName, Topic, ValueKey};
+use crate::store::poll::{CountOf, FirstOf};
 use crate::time::TimestampMs;
 
 use super::index::Index;
@@ -27,6 +28,8 @@ pub(super) struct PartitionData {
     /// The indexes with entries that are listed in their namespace, each with its first score or a
     /// lower one.
     pub(super) listed: BTreeMap<IndexName, Score>,
+    /// The counts that are not 0.
+    pub(super) counts: BTreeMap<CountName, i64>,
     pub(super) streams: BTreeMap<StreamName, StreamData>,
 }
 
@@ -86,6 +89,9 @@ impl PartitionData {
         now: TimestampMs,
         rings: &mut Rings,
     ) -> UnitReply {
+        if planted!(ConflictCounted) {
+            unit.counts.iter().for_each(|change| self.count(change));
+        }
         let unchanged = unit.expect.iter().all(|(key, seen)| self.version(key) == *seen);
         if !unchanged {
             return UnitReply::Conflict { current: self.current(&unit) };
@@ -102,6 +108,9 @@ impl PartitionData {
             {
                 rings.queues.push(Wake { topic, partition, first: Some(first) });
             }
+        }
+        for change in unit.counts.iter().filter(|_| !planted!(ConflictCounted)) {
+            self.count(change);
         }
         for (key, bytes) in unit.put {
             let version = self.version(&key).next(unit.nonce);
@@ -188,6 +197,24 @@ impl PartitionData {
             here.map(|(index, score)| FirstOf { index: index.clone(), score: *score }).collect();
         queues.sort_by_cached_key(|first| (first.score, first.index.listed_name()));
         queues.into_iter()
+    }
+
+    /// Changes a count. A count of 0 does not exist.
+    fn count(&mut self, change: &CountChange) {
+        let number = self.counts.entry(change.name.clone()).or_default();
+        *number += i64::from(change.by);
+        if *number == 0 {
+            self.counts.remove(&change.name);
+        }
+    }
+
+    /// Returns the counts of a namespace, in the order of their numbers and names.
+    pub(super) fn counts_of(&self, namespace: &Namespace) -> impl Iterator<Item = CountOf> {
+        let here = self.counts.iter().filter(|(name, _)| name.namespace == *namespace);
+        let mut counts: Vec<CountOf> =
+            here.map(|(name, number)| CountOf { name: name.clone(), number: *number }).collect();
+        counts.sort_by_cached_key(|counted| (counted.number, counted.name.listed_name()));
+        counts.into_iter()
     }
 
     /// Writes an index entry. An index without entries does not exist.
