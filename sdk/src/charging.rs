@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ff_core::budget::{Budget, Charge, ReportUsage, ReportUsageResult};
 use ff_core::error::{Applied, EngineError};
 use ff_core::id::{BudgetId, Namespace};
-use ff_core::op::{ChangeResource, KnownResource};
+use ff_core::op::ChangeResource;
 use ff_core::resource::ResourceId;
 use ff_core::time::DurationMs;
 use tokio::sync::oneshot;
@@ -35,7 +35,6 @@ impl Turn {
             let partitions = &self.connection.partitions;
             let change = ReportUsage::new(&self.namespace, self.id.clone(), charges, partitions);
             let patience = self.connection.patience();
-            let known = known.map(|record| KnownResource::alone(record, &change));
             let operation = ChangeResource::knowing(change, writer, known, patience);
             // The receivers may have been dropped.
             match self.connection.drive(operation).await {

@@ -34,8 +34,8 @@ pub use read::{
     Suspect,
 };
 pub use resource::{
-    ChangeResource, KnownResource, ListResources, LoadedResource, ReadLanes, ReadResources,
-    RemoveExpired, ResourceChanged, ResourcePage,
+    ChangeResource, ListResources, LoadedResource, ReadLanes, ReadResources, RemoveExpired,
+    ResourceChanged, ResourcePage,
 };
 pub use retry_budget::{RetryBudget, RetryLimits};
 pub use work::{

@@ -33,6 +33,8 @@ pub struct ChangeResource<C: Change> {
     /// The commits that may be applied although no reply says so, the latest last.
     sent: Vec<Sent<C>>,
     pending: Pending,
+    /// The records beside it that its last decision was made on.
+    beside: Vec<Option<LoadedResource<C::Beside>>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,40 +75,28 @@ struct Basis<C: Change> {
 
 /// A record and those beside it as a program knows them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct KnownResource<R, B> {
+pub(super) struct KnownResource<R, B> {
     /// The record.
-    pub record: LoadedResource<R>,
+    pub(super) record: LoadedResource<R>,
     /// The records beside it, in the order of [`Change::beside`].
-    pub beside: Vec<Option<LoadedResource<B>>>,
+    pub(super) beside: Vec<Option<LoadedResource<B>>>,
     /// The time by the store's clock to decide for; `None` for the estimate of the program.
-    pub at: Option<TimestampMs>,
-}
-
-impl<R: Resource, B: Resource> KnownResource<R, B> {
-    /// A record that is known, while probably none of those beside it exists.
-    pub fn alone<C: Change<Record = R, Beside = B>>(record: LoadedResource<R>, change: &C) -> Self {
-        let beside = change.beside().iter().map(|_| None).collect();
-        Self { record, beside, at: None }
-    }
+    pub(super) at: Option<TimestampMs>,
 }
 
 /// A change that took effect.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ResourceChanged<R, B, T> {
+pub struct ResourceChanged<R, T> {
     /// The outcome of the rule.
     pub outcome: T,
     /// The record after the change, so that the next change needs no read.
     pub record: Option<LoadedResource<R>>,
-    /// The records beside it that the change was decided on. Those that it wrote are missing.
-    pub beside: Vec<Option<LoadedResource<B>>>,
     /// The store's time in the reply that the outcome is from.
     pub at: TimestampMs,
 }
 
-type Output<C> = Result<
-    ResourceChanged<<C as Change>::Record, <C as Change>::Beside, <C as Change>::Outcome>,
-    EngineError,
->;
+type Output<C> =
+    Result<ResourceChanged<<C as Change>::Record, <C as Change>::Outcome>, EngineError>;
 
 impl<C: Change> ChangeResource<C> {
     /// Creates an operation that reads the record first. Its writer makes no other change.
@@ -116,16 +106,33 @@ impl<C: Change> ChangeResource<C> {
     }
 
     /// Creates an operation of a writer that makes one change of the record after the other, and
-    /// begins with the records as it knows them.
+    /// begins with the record as it knows it. Probably none of those beside it exists.
     pub fn knowing(
+        change: C,
+        writer: u64,
+        known: Option<LoadedResource<C::Record>>,
+        patience: Patience,
+    ) -> Self {
+        let none = || change.beside().iter().map(|_| None).collect();
+        let known = known.map(|record| KnownResource { record, beside: none(), at: None });
+        Self::knowing_all(change, writer, known, patience)
+    }
+
+    /// Creates an operation like [`Self::knowing`], which also knows the records beside it.
+    pub(super) fn knowing_all(
         change: C,
         writer: u64,
         known: Option<KnownResource<C::Record, C::Beside>>,
         patience: Patience,
     ) -> Self {
         let id = change.target();
-        let pending = Pending::Nothing;
-        Self { change, id, writer, known, patience, sent: Vec::new(), pending }
+        let (pending, sent, beside) = (Pending::Nothing, Vec::new(), Vec::new());
+        Self { change, id, writer, known, patience, sent, pending, beside }
+    }
+
+    /// Takes the records beside it on which it was decided, once it has ended.
+    pub(super) fn take_beside(&mut self) -> Vec<Option<LoadedResource<C::Beside>>> {
+        std::mem::take(&mut self.beside)
     }
 
     /// Returns the change.
@@ -191,7 +198,8 @@ impl<C: Change> ChangeResource<C> {
         let at = basis.at;
         if let (true, Some(sent)) = (basis.fresh, self.applied(basis.record.as_ref())) {
             let Sent { outcome, after: record, beside, .. } = sent;
-            return Step::Done(Ok(ResourceChanged { outcome, record, beside, at }));
+            self.beside = beside;
+            return Step::Done(Ok(ResourceChanged { outcome, record, at }));
         }
         if basis.fresh && self.is_unknown(basis.record.as_ref()) {
             return Step::fail(self.timeout(now));
@@ -209,7 +217,8 @@ impl<C: Change> ChangeResource<C> {
                 if basis.fresh && self.sent.is_empty() {
                     let Basis { record, beside, .. } = basis;
                     let outcome = changed.outcome;
-                    return Step::Done(Ok(ResourceChanged { outcome, record, beside, at }));
+                    self.beside = beside;
+                    return Step::Done(Ok(ResourceChanged { outcome, record, at }));
                 }
                 return self.read_again(basis.fresh, now);
             }
@@ -323,7 +332,8 @@ impl<C: Change> ChangeResource<C> {
         match reply {
             UnitReply::Committed { .. } => match self.sent.pop() {
                 Some(Sent { outcome, after: record, beside, .. }) => {
-                    Step::Done(Ok(ResourceChanged { outcome, record, beside, at }))
+                    self.beside = beside;
+                    Step::Done(Ok(ResourceChanged { outcome, record, at }))
                 }
                 None => self.resume(Event::Failure(other_reply(C::NAME)), now),
             },

@@ -41,7 +41,7 @@ impl<C: Change<Record = QuotaUse, Beside = Quota>> ChangeUse<C> {
             at: Some(known.at),
         });
         let writer = self.patience.nonce();
-        ChangeResource::knowing(change, writer, known, self.patience.fork())
+        ChangeResource::knowing_all(change, writer, known, self.patience.fork())
     }
 }
 
@@ -65,10 +65,15 @@ impl<C: Change<Record = QuotaUse, Beside = Quota>> Operation for ChangeUse<C> {
             self.doing = Doing::Changes(Box::new(change));
         }
         let Doing::Changes(change) = &mut self.doing else { unreachable!("it has begun") };
-        change.resume(event, now).then_ok(|done| {
-            let quota = done.beside.into_iter().next().flatten().map(LoadedResource::into_parts);
+        let step = change.resume(event, now);
+        let beside = match &step {
+            Step::Done(Ok(_)) => change.take_beside().into_iter().next().flatten(),
+            _ => None,
+        };
+        step.then_ok(|done| {
             if let Some(usage) = done.record.map(LoadedResource::into_parts) {
-                let known = KnownUse { usage, quota, at: done.at };
+                let (quota, at) = (beside.map(LoadedResource::into_parts), done.at);
+                let known = KnownUse { usage, quota, at };
                 self.patience.context().known_uses().put(self.id, known, now);
             }
             Step::Done(Ok(done.outcome))

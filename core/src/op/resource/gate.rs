@@ -117,7 +117,7 @@ impl Gate {
 
     fn found_budget(
         &mut self,
-        found: Result<ResourceChanged<Budget, Budget, Budget>, EngineError>,
+        found: Result<ResourceChanged<Budget, Budget>, EngineError>,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
         self.asking = Asking::Nothing;

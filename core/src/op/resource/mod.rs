@@ -11,7 +11,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
-pub use change::{ChangeResource, KnownResource, ResourceChanged};
+pub use change::{ChangeResource, ResourceChanged};
 pub(super) use change_use::ChangeUse;
 pub use expire::RemoveExpired;
 pub(super) use gate::Gate;

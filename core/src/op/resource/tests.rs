@@ -16,7 +16,7 @@ use crate::store::codec::Codec;
 use crate::store::{Failure, MemoryStore, Request};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::{ChangeResource, KnownResource, LoadedResource, RemoveExpired, ResourceChanged};
+use super::{ChangeResource, LoadedResource, RemoveExpired, ResourceChanged};
 
 /// A store whose clock stands still unless a test or a wait moves it.
 struct World {
@@ -77,7 +77,7 @@ impl World {
         &mut self,
         change: C,
         fates: &[Fate],
-    ) -> Result<ResourceChanged<C::Record, C::Beside, C::Outcome>, EngineError> {
+    ) -> Result<ResourceChanged<C::Record, C::Outcome>, EngineError> {
         let operation = ChangeResource::new(change, self.patience());
         self.run(operation, fates, |_| {})
     }
@@ -190,7 +190,7 @@ fn a_few_busy_writers_leave_no_charge_in_doubt() {
         let mut known: Option<LoadedResource<Budget>> = None;
         for _ in 0..40 {
             let patience = world.patience();
-            let next = knowing(charges(&[(1, None)]), 99, known.take(), patience);
+            let next = ChangeResource::knowing(charges(&[(1, None)]), 99, known.take(), patience);
             known = world.run(next, &[], |_| {}).expect("it is charged").record;
         }
     });
@@ -231,14 +231,14 @@ fn a_delete_whose_reply_was_lost_ends_and_spares_a_later_budget() {
 fn a_known_record_saves_the_read_and_a_conflict_costs_one_call() {
     let mut world = World::new();
     let patience = world.patience();
-    let first = knowing(charges(&[(1, None)]), 9, None, patience);
+    let first = ChangeResource::knowing(charges(&[(1, None)]), 9, None, patience);
     let known = world.run(first, &[], |_| {}).unwrap().record;
     let (calls, patience) = (world.calls, world.patience());
-    let next = knowing(charges(&[(1, Some("k"))]), 9, known.clone(), patience);
+    let next = ChangeResource::knowing(charges(&[(1, Some("k"))]), 9, known.clone(), patience);
     world.run(next, &[], |_| {}).unwrap();
     assert_eq!(world.calls - calls, 1, "no read");
     let (calls, patience) = (world.calls, world.patience());
-    let late = knowing(charges(&[(1, None)]), 10, known, patience);
+    let late = ChangeResource::knowing(charges(&[(1, None)]), 10, known, patience);
     world.run(late, &[], |_| {}).unwrap();
     assert_eq!(world.calls - calls, 2, "the conflict returns the present record");
     assert_eq!(world.used(), 3);
@@ -249,10 +249,10 @@ fn a_known_record_saves_the_read_and_a_conflict_costs_one_call() {
 fn a_repeated_key_is_recognised_although_the_budget_is_known() {
     let mut world = World::new();
     let patience = world.patience();
-    let first = knowing(charges(&[(1, Some("k"))]), 9, None, patience);
+    let first = ChangeResource::knowing(charges(&[(1, Some("k"))]), 9, None, patience);
     let known = world.run(first, &[], |_| {}).unwrap().record;
     let patience = world.patience();
-    let again = knowing(charges(&[(1, Some("k"))]), 9, known, patience);
+    let again = ChangeResource::knowing(charges(&[(1, Some("k"))]), 9, known, patience);
     let outcome = world.run(again, &[], |_| {}).unwrap().outcome;
     assert!(matches!(outcome[..], [Ok(ReportUsageResult::AlreadyApplied(_))]), "{outcome:?}");
     assert_eq!(world.used(), 1);
@@ -262,12 +262,12 @@ fn a_repeated_key_is_recognised_although_the_budget_is_known() {
 fn an_old_record_never_decides_a_refusal() {
     let mut world = World::new();
     let patience = world.patience();
-    let fill = knowing(charges(&[(100, None)]), 9, None, patience);
+    let fill = ChangeResource::knowing(charges(&[(100, None)]), 9, None, patience);
     let full = world.run(fill, &[], |_| {}).unwrap().record;
     world.delete(1);
     world.create(2);
     let patience = world.patience();
-    let late = knowing(charges(&[(1, None)]), 9, full, patience);
+    let late = ChangeResource::knowing(charges(&[(1, None)]), 9, full, patience);
     let outcome = world.run(late, &[], |_| {}).unwrap().outcome;
     assert_eq!(outcome, [Ok(ReportUsageResult::Ok)]);
 }
@@ -289,14 +289,4 @@ fn dedup_keys_are_removed_after_a_day() {
     assert_eq!([remove(&mut world), remove(&mut world)], [1, 0]);
     assert_eq!(world.charge(5, Some("k")), ReportUsageResult::Ok);
     assert_eq!(world.used(), 10);
-}
-
-fn knowing<C: Change>(
-    change: C,
-    writer: u64,
-    known: Option<LoadedResource<C::Record>>,
-    patience: Patience,
-) -> ChangeResource<C> {
-    let known = known.map(|record| KnownResource::alone(record, &change));
-    ChangeResource::knowing(change, writer, known, patience)
 }
