@@ -4,6 +4,8 @@ mod budgets;
 mod bulk;
 mod lanes;
 mod list;
+mod quotas;
+mod records;
 mod result;
 mod scans;
 mod streams;
@@ -46,7 +48,7 @@ pub use lanes::{LaneNote, LaneStatus};
 pub use result::{ExecutionResult, History, HistoryEntry};
 pub use scans::{QuarantinePage, Quarantined};
 pub use streams::{Tail, TailItem};
-pub use why::{Turn, Why};
+pub use why::{LimitState, Turn, Why};
 
 /// A client of one namespace: submits executions, waits for their results, cancels and replays
 /// them, delivers signals, and reads lists, history and output (`docs/spec.md`, 11).

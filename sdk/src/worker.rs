@@ -256,6 +256,11 @@ impl FlowFabricWorker {
         self.group_of(kinds)
     }
 
+    /// Waits until the slots of quotas are handed over that calls of this process have freed.
+    pub(crate) async fn handed_over(&self) {
+        self.0.process.connection.handed_over().await;
+    }
+
     /// The workers that claim only these kinds, which are some of those that this one serves.
     pub(crate) fn group_of(&self, kinds: Kinds) -> Arc<ClaimGroup> {
         let look_every = DurationMs::from(self.0.config.claim_poll_interval);

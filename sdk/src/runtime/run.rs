@@ -259,7 +259,7 @@ impl WorkerRuntime {
             Arc::new(Shared { handlers, layered, states, report, idle, freed, drain, stopped });
         let releasing = (shutdown_deadline / RELEASE_SHARE).min(MAX_RELEASE);
         let handling = shutdown_deadline.saturating_sub(releasing);
-        let left;
+        let (left, began);
         let value = {
             let claiming = claim_from_all(&shared, &mut sources);
             tokio::pin!(shutdown, claiming);
@@ -272,7 +272,7 @@ impl WorkerRuntime {
                 },
             };
             shared.drain.send_replace(true);
-            let began = Instant::now();
+            began = Instant::now();
             if let Ok(Some(error)) = tokio::time::timeout(handling, claiming).await {
                 tracing::warn!(%error, "the last claim failed");
             }
@@ -288,6 +288,9 @@ impl WorkerRuntime {
                 shared.report.lost.fetch_add(tasks as u64, Ordering::Relaxed);
             }
         }
+        // Executions that wait for the slots of these tasks are found later by others, too.
+        let rest = shutdown_deadline.saturating_sub(began.elapsed());
+        let _ = tokio::time::timeout(rest, worker.handed_over()).await;
         Ok(value)
     }
 }
