@@ -290,7 +290,7 @@ impl WorkerRuntime {
         }
         // Executions that wait for the slots of these tasks are found later by others, too.
         let rest = shutdown_deadline.saturating_sub(began.elapsed());
-        let _ = tokio::time::timeout(rest, worker.handed_over()).await;
+        let _ = tokio::time::timeout(rest, worker.settle()).await;
         Ok(value)
     }
 }
