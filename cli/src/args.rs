@@ -8,6 +8,7 @@ mod generate;
 mod lanes;
 mod list;
 mod operate;
+mod quotas;
 mod result;
 mod run;
 mod secret;
@@ -31,6 +32,7 @@ pub use generate::{CompletionsArgs, ManArgs};
 pub use lanes::{LanesArgs, ListLanesArgs, SetLaneArgs};
 pub use list::ListArgs;
 pub use operate::{CancelArgs, ManyArgs, OperateArgs};
+pub use quotas::{ListQuotasArgs, OneQuotaArgs, QuotasArgs, QuotasCommand, SetQuotaArgs};
 pub use result::ResultArgs;
 pub use run::RunArgs;
 pub use secret::{ListSecretsArgs, RotateArgs, SecretArgs, SecretCommand, SecretSource};
@@ -138,6 +140,8 @@ pub enum Command {
     ///
     ///     lane             the lane (a named queue) of this execution, instead of --lane
     ///     requires         the capabilities that a worker needs, a list of tokens
+    ///     quotas           [{"quota": "per-customer", "key": "customer-17"}, ...], at most 4
+    ///     budgets          ["llm", ...], at most 8
     ///
     /// Without a file, --kind submits one execution:
     ///
@@ -365,7 +369,9 @@ pub enum Command {
     ///
     ///     {"execution_id": "...", "state": "waiting", "version": 3, "at": 1764000000000,
     ///      "reasons": [{"reason": "lane_held", "lane": "mail", "state": "paused", ...}],
-    ///      "turn": {"ahead": 0, "programs": 1}}
+    ///      "limits": [], "turn": {"ahead": 0, "programs": 1}}
+    ///
+    /// If a budget or a quota holds it back, limits has the state of each of its budgets and quotas.
     ///
     /// Exit code: 0 on success, 1 if the execution does not exist or the store does not answer
     /// within 10 s, 2 for bad usage.
@@ -422,12 +428,25 @@ pub enum Command {
     ///     ff budgets reset llm                                    set the usage to zero now
     ///
     /// A charge above the soft limit is reported, and one above the hard limit is refused. A limit
-    /// of 0 means none. Workers charge budgets with report_usage.
+    /// of 0 means none. Workers charge budgets with report_usage. While a budget is at a hard
+    /// limit, executions that were submitted with it do not start.
     ///
     /// Exit code: 0 on success, 1 if the budget does not exist or exists already, or the store does
     /// not answer within 10 s, 2 for bad usage.
     #[command(verbatim_doc_comment)]
     Budgets(BudgetsArgs),
+    /// List quotas, set or delete them, and show who takes their slots
+    ///
+    ///     ff quotas set per-customer --concurrency 10 --rate 100/1m
+    ///     ff quotas show per-customer --key customer-17
+    ///
+    /// A quota limits how many executions run at a time and how many start in a window, for each
+    /// key by itself. ff submit --quota and --quota-key name the quotas of an execution.
+    ///
+    /// Exit code: 0 on success, 1 if the quota does not exist or the store does not answer within
+    /// 10 s, 2 for bad usage.
+    #[command(verbatim_doc_comment)]
+    Quotas(QuotasArgs),
     /// Cancel an execution that has not ended, or all that a filter selects
     ///
     ///     ff cancel ID

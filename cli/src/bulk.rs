@@ -84,6 +84,11 @@ pub async fn run(args: ManyArgs, id: String, command: BulkCommand) -> Result<Exi
             Err(error) => break Err(error),
         }
     };
+    tokio::select! {
+        biased;
+        () = shutdown::requested(&mut stop, Shutdown::Stop) => {}
+        () = client.settle() => {}
+    }
     progress.bar.finish_and_clear();
     let next = *end.as_ref().unwrap_or(&from);
     progress.report(&args, &id, &bulk, next)?;

@@ -64,6 +64,9 @@ fn parse(
     if job.lane.is_some() || !job.requires.is_empty() {
         return Err("remove `lane` and `requires`: only ff submit supports them".to_owned());
     }
+    if !job.quotas.is_empty() || !job.budgets.is_empty() {
+        return Err("remove `quotas` and `budgets`: only ff submit supports them".to_owned());
+    }
     ShellJob::parse(job.payload.as_ref().map_or("null", Payload::text).as_bytes())?;
     if let Some(key) = &job.idempotency_key {
         let (first_line, first) = keys.entry(key.clone()).or_insert_with(|| (line, job.clone()));

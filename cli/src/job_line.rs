@@ -25,6 +25,12 @@ pub struct JobLine {
     /// The capabilities that a worker needs.
     #[serde(default, deserialize_with = "or_default")]
     pub requires: Vec<String>,
+    /// The quotas that it counts towards.
+    #[serde(default, deserialize_with = "or_default")]
+    pub quotas: Vec<LineQuota>,
+    /// The budgets that it counts towards.
+    #[serde(default, deserialize_with = "or_default")]
+    pub budgets: Vec<String>,
     /// The idempotency key, which identifies this content.
     #[serde(default)]
     pub idempotency_key: Option<String>,
@@ -122,8 +128,27 @@ impl JobLine {
         for (key, value) in &self.tags {
             submission = submission.tag(key, value);
         }
+        for LineQuota { quota, key } in &self.quotas {
+            submission = match key {
+                Some(key) => submission.quota_key(quota, key),
+                None => submission.quota(quota),
+            };
+        }
+        for budget in &self.budgets {
+            submission = submission.budget(budget);
+        }
         submission
     }
+}
+
+/// A quota, and the key that the execution counts under.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(deny_unknown_fields)]
+pub struct LineQuota {
+    quota: String,
+    #[serde(default)]
+    key: Option<String>,
 }
 
 /// A payload: JSON that the worker gets byte for byte as it was written.
@@ -232,6 +257,8 @@ mod tests {
             (r#""priority": "high""#, "priority: invalid type: string"),
             (r#""lane": 7"#, "lane: invalid type: integer `7`"),
             (r#""requires": ["gpu", 7]"#, "requires[1]: invalid type: integer `7`"),
+            (r#""quotas": ["q"]"#, "quotas[0]: "),
+            (r#""budgets": [7]"#, "budgets[0]: invalid type: integer `7`"),
             (r#""tags": {"a.b": 7}"#, "tags.a.b: invalid type: integer `7`"),
             (r#""retry": {"max_retries": -1}"#, "retry.max_retries: invalid value"),
             (r#""retry": {"backoff": {"fixed": {"delay_ms": -1}}}"#, "backoff.fixed.delay_ms: "),
@@ -265,7 +292,8 @@ mod tests {
         let whole = json!({
             "kind": "shell", "payload": { "command": "true" }, "lane": "l", "requires": ["gpu"],
             "idempotency_key": "k", "priority": 5, "delay_ms": 5, "retry": RetryPolicy::never(),
-            "timeout_ms": 5, "tags": { "a.b": "c" },
+            "timeout_ms": 5, "tags": { "a.b": "c" }, "budgets": ["llm"],
+            "quotas": [{ "quota": "q", "key": "k" }],
         });
         let line = JobLine::parse(&whole.to_string()).expect("a line");
         assert_eq!(json!(line), whole, "the test does not give every field");

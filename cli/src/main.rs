@@ -17,6 +17,7 @@ mod history;
 mod input;
 mod job_line;
 mod lanes;
+mod limits;
 mod lines;
 mod list;
 mod names;
@@ -24,6 +25,7 @@ mod operate;
 mod pool;
 mod private_server;
 mod progress;
+mod quotas;
 mod report;
 mod result;
 mod results;
@@ -97,6 +99,7 @@ fn main() -> ExitCode {
             Command::Secret(args) => secret::secret(args.command).await,
             Command::Why(args) => why::why(args).await,
             Command::Budgets(args) => budgets::budgets(args).await,
+            Command::Quotas(args) => quotas::quotas(args).await,
             Command::Lanes(args) => lanes::lanes(args).await,
             Command::Workers(args) => workers::workers(args).await,
             Command::Stats(args) => stats::stats(args).await,

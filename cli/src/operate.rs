@@ -65,6 +65,8 @@ async fn execute(
         }
         Err(error) => return Err(with_retry_advice(&error, &format!("--request-id {request_id}"))),
     };
+    // Executions may wait for the slots that the command has freed.
+    client.settle().await;
     let detail = detail(&outcome);
     if execution.json {
         let mut object = Map::new();

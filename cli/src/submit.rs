@@ -40,10 +40,14 @@ pub async fn submit(args: SubmitArgs) -> Result<ExitCode, CliError> {
 /// Submits the execution of `--kind`.
 async fn submit_one(args: &SubmitArgs, kind: &ExecutionKind) -> Result<ExitCode, CliError> {
     let retry = args.max_retries.map(|max_retries| json!({"max_retries": max_retries}));
+    let keyed = args.quota_key.chunks_exact(2).map(|of| json!({"quota": of[0], "key": of[1]}));
+    let plain = args.quota.iter().map(|quota| json!({"quota": quota}));
+    let quotas: Vec<_> = plain.chain(keyed).collect();
     let fields = json!({
         "kind": kind, "idempotency_key": args.idempotency_key, "priority": args.priority,
         "delay_ms": args.delay, "timeout_ms": args.attempt_timeout, "retry": retry,
         "tags": tags(&args.tag)?, "requires": args.requires,
+        "quotas": quotas, "budgets": args.budget,
     });
     // The options have the names of the fields.
     let usage = |problem: String| CliError::usage(format!("--{problem}"));

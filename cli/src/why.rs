@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::args::ExecutionArgs;
 use crate::backend;
 use crate::exit::{CliError, print, print_line};
+use crate::limits::limit_words;
 use crate::report::{counted, printable, time, wire_name};
 
 /// Runs the command.
@@ -40,6 +41,7 @@ fn object(why: &Why) -> serde_json::Value {
         "version": why.version,
         "at": why.at,
         "reasons": why.reasons,
+        "limits": why.limits,
         "turn": turn,
     })
 }
@@ -55,6 +57,10 @@ fn text(why: &Why) -> String {
     );
     for reason in &why.reasons {
         let (what, next) = words(reason, &execution.execution_id);
+        text.push_str(&format!("- {what}\n  {next}\n"));
+    }
+    for state in &why.limits {
+        let (what, next) = limit_words(state);
         text.push_str(&format!("- {what}\n  {next}\n"));
     }
     if let Some(turn) = why.turn {

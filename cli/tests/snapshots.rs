@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ff_sdk::{
-    Condition, CountKind, FlowFabricWorker, SignalMatcher, SuspendOutcome, Suspension,
+    Condition, CountKind, FlowFabric, FlowFabricWorker, SignalMatcher, SuspendOutcome, Suspension,
     SuspensionReason, TimeoutBehaviour, WorkerConfig,
 };
 use insta::Settings;
@@ -265,6 +265,42 @@ async fn suspended_execution() {
         (r"\b[0-9a-f]{16}\b", "xxxxxxxxxxxxxxxx"),
     ];
     check("suspended", &transcript.text, &[&random[..], &[TIMES, MILLISECONDS, EPOCHS]].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limited_executions() {
+    let store = Store::start();
+    let mut session = Transcript::new(&[("FF_BACKEND", &store.url())]);
+    let submit = ["submit", "--kind", "export", "--quota-key", "per-customer", "ada"];
+    session.run(&[&submit[..], &["--budget", "llm", "--idempotency-key", "a"]].concat());
+    session.run(&[&submit[..], &["--budget", "llm", "--idempotency-key", "b"]].concat());
+    session.run(&submit[..5]);
+    session.run(&["quotas"]);
+    let set = ["quotas", "set", "per-customer", "--concurrency", "1"];
+    session.run(&set);
+    session.run(&set);
+    session.run(&[&set[..], &["--rate", "100/1m"]].concat());
+    session.run(&["quotas", "set", "per-customer"]);
+    session.run(&["quotas", "set", "per-customer", "--rate", "100"]);
+    session.run(&["quotas", "set", "per-customer", "--concurrency", "1001"]);
+    session.run(&["budgets", "create", "llm", "--limit", "tokens=10"]);
+    let client = FlowFabric::connect(&store.url()).namespace("ff").await.expect("it answers");
+    let worker = client.worker("w").connect().await.expect("the store answers");
+    let claim = async || worker.claim_next().await.expect("the store answers");
+    let task = claim().await.expect("there is work");
+    assert!(claim().await.is_none(), "one at a time");
+    let ids = store::objects(&store.out(&["list", "--json", "--state", "rate_limited"]));
+    let waiting = ids[0]["execution_id"].as_str().expect("an ID").to_owned();
+    session.run(&["quotas"]);
+    session.run(&["quotas", "show", "per-customer"]);
+    session.run(&["quotas", "show", "per-customer", "--key", "ada"]);
+    session.run(&["why", &waiting]);
+    task.report_usage(&"llm".parse().expect("an ID"), &[("tokens", 10)], None).await.expect("room");
+    session.run(&["quotas", "delete", "per-customer"]);
+    session.run(&["quotas", "delete", "per-customer"]);
+    session.run(&["quotas", "show", "per-customer"]);
+    session.run(&["why", &waiting]);
+    check("limited", &session.text, &[TIMES, MILLISECONDS, EPOCHS]);
 }
 
 #[test]

@@ -37,17 +37,25 @@ impl HandOvers {
             let Ok(permit) = self.0.clone().try_acquire_owned() else { return };
             let Some(first) = context.uses().take() else { return };
             let (backend, clock, context) = (backend.clone(), clock.clone(), context.clone());
-            let mut entropy = entropy();
+            let (permits, mut entropy) = (self.0.clone(), entropy());
             tokio::spawn(async move {
-                let mut next = Some(first);
-                while let Some(task) = next {
-                    let operation = HandOver::new(task, &context, entropy.fork());
-                    if let Err(error) = drive(&*backend, &clock, operation).await {
-                        tracing::debug!(%error, "cannot hand over a slot of a quota");
+                let (mut permit, mut next) = (permit, Some(first));
+                loop {
+                    while let Some(task) = next {
+                        let operation = HandOver::new(task, &context, entropy.fork());
+                        if let Err(error) = drive(&*backend, &clock, operation).await {
+                            tracing::debug!(%error, "cannot hand over a slot of a quota");
+                        }
+                        next = context.uses().take();
                     }
-                    next = context.uses().take();
+                    drop(permit);
+                    // A call that has added one since may have found all permits taken.
+                    if context.uses().is_empty() {
+                        return;
+                    }
+                    let Ok(again) = permits.clone().try_acquire_owned() else { return };
+                    (permit, next) = (again, context.uses().take());
                 }
-                drop(permit);
             });
         }
     }

@@ -71,8 +71,8 @@ pub use audit::{AuditProgress, AuditReport, Auditor};
 pub use builder::{WorkerBuilder, unique_name};
 pub use client::{
     BudgetSettings, Bulk, BulkCommand, BulkOutcome, BulkPage, BulkResult, Client, ExecutionResult,
-    History, HistoryEntry, LaneNote, LaneStats, LaneStatus, QuarantinePage, Quarantined, Stats,
-    Tail, TailItem, Turn, Unserved, Why, WorkerPage, WorkerPosition,
+    History, HistoryEntry, LaneNote, LaneStats, LaneStatus, LimitState, QuarantinePage, Quarantined,
+    Stats, Tail, TailItem, Turn, Unserved, Why, WorkerPage, WorkerPosition,
 };
 pub use config::{ClientConfig, WorkerConfig};
 pub use connect::{StoreOptions, open};
@@ -133,8 +133,9 @@ pub use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 pub use ff_core::id::{
     AttemptId, AttemptIndex, BudgetId, CorrelationId, Dimension, ExecutionId, ExecutionIdError,
     ExecutionKind, FailureCategory, FlowId, FrameType, GrantId, LaneId, LeaseEpoch, LeaseId,
-    Namespace, RequestId, SignalCategory, SignalId, SignalName, SignalSource, SignalSourceType,
-    SuspensionId, TextIdError, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
+    Namespace, QuotaId, QuotaKey, RequestId, SignalCategory, SignalId, SignalName, SignalSource,
+    SignalSourceType, SuspensionId, TextIdError, WaitpointId, WaitpointKey, WorkerId,
+    WorkerInstanceId,
 };
 pub use ff_core::kinds::Kinds;
 pub use ff_core::lane::{LaneChange, LaneSetting, LaneState, UnknownLaneState};
@@ -148,6 +149,9 @@ pub use ff_core::partition::{
 };
 pub use ff_core::policy::{
     Backoff, ExecutionPolicy, PolicyError, Priority, ReclaimMode, RetryPolicy, TimeoutPolicy,
+};
+pub use ff_core::quota::{
+    Holder as QuotaHolder, Quota, QuotaChange, QuotaLimits, QuotaRef, QuotaUsage, Rate,
 };
 pub use ff_core::registry::{Lacks, Nearest, UnknownWorkerState, Worker, WorkerInfo, WorkerState};
 pub use ff_core::state::{

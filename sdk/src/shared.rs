@@ -153,7 +153,11 @@ impl Connection {
 
     /// Waits until the slots are handed over that calls have freed so far.
     pub(crate) async fn handed_over(&self) {
-        self.hand_overs.ended().await;
+        // Work that was added while those under way ended is begun in the second round.
+        for _ in 0..2 {
+            self.hand_over();
+            self.hand_overs.ended().await;
+        }
     }
 
     /// The time limit of operations that end when the store refuses access.

@@ -231,6 +231,20 @@ impl FlowFabricWorker {
         self.claim_in(&self.group(), count, is_woken).await
     }
 
+    /// Waits until the slots of quotas that the tasks and calls of this process have freed were
+    /// offered to the executions that wait for them: at most about 2 s for each.
+    ///
+    /// This happens beside the calls. A program that ends waits for it last; `run_until` of
+    /// [`WorkerRuntime`](crate::WorkerRuntime) does. If a program does not, the slots are found
+    /// within about a minute.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn settle(&self) {
+        self.0.process.connection.handed_over().await;
+    }
+
     /// Claims up to `count` executions in a group of workers, like [`Self::claim_many`].
     pub(crate) async fn claim_in(
         &self,

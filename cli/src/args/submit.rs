@@ -52,6 +52,16 @@ pub struct SubmitArgs {
     /// A capability that a worker needs for --kind. Repeat --requires for several.
     #[arg(long, value_name = "TOKEN", requires = "kind")]
     pub requires: Vec<String>,
+    /// A quota that --kind counts towards, without a key. Repeat --quota for several, at most 4.
+    #[arg(long, value_name = "ID", requires = "kind")]
+    pub quota: Vec<String>,
+    /// A quota that --kind counts towards, and the key that it counts under.
+    #[arg(long, num_args = 2, value_names = ["ID", "KEY"], requires = "kind")]
+    pub quota_key: Vec<String>,
+    /// A budget that holds --kind back while it is at a hard limit. Repeat --budget for several,
+    /// at most 8.
+    #[arg(long, value_name = "ID", requires = "kind")]
+    pub budget: Vec<String>,
     /// Wait until the execution of --kind ends, and print its result as ff result does.
     #[arg(long, requires = "kind")]
     pub wait: bool,

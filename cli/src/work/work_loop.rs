@@ -266,6 +266,12 @@ impl WorkLoop {
             let Some(ended) = ended else { break };
             self.finished(ended).await?;
         }
+        // Executions may wait for the slots of quotas that these have freed.
+        tokio::select! {
+            biased;
+            () = requested(&mut stops, Shutdown::Stop) => {}
+            () = self.worker.settle() => {}
+        }
         let is_printed = self.printer.finish(self.shutdown.clone()).await;
         let stopped = *self.shutdown.borrow() >= Shutdown::Stop;
         // A store that does not answer lets the registration expire.

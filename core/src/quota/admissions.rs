@@ -76,8 +76,10 @@ impl Admissions {
 
     /// Returns the admissions in the window.
     pub(super) fn admitted(&self, rate: Rate, now: TimestampMs) -> u32 {
+        let mut present = self.clone();
+        present.change_step(step_of(rate));
         let oldest = (now.get() / step_of(rate).get() + 1).saturating_sub(steps_of(rate));
-        let counted = self.counts.iter().filter(|(number, _)| *number >= oldest);
+        let counted = present.counts.iter().filter(|(number, _)| *number >= oldest);
         counted.fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 

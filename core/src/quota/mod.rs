@@ -6,6 +6,7 @@
 //! is decided on the present limits.
 
 mod admissions;
+mod look;
 mod record;
 mod reserve;
 mod set;
@@ -15,6 +16,7 @@ mod update_use;
 mod usage;
 
 pub use crate::quota_ref::QuotaRef;
+pub use look::{LookAtUse, QuotaUsage};
 pub use record::{MAX_CONCURRENT, MAX_PER_WINDOW, Quota, QuotaLimits, Rate};
 pub use reserve::{RefusedBy, Reserve, Reserved};
 pub use set::{DeleteQuota, LookAtQuota, QuotaChange, SetQuota};

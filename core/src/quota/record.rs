@@ -1,5 +1,7 @@
 //! The record of a quota.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Rejection;
@@ -28,6 +30,15 @@ pub struct Rate {
 }
 
 /// The limits of a quota, each for every key by itself. At least one is set.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use ff_core::quota::QuotaLimits;
+///
+/// // At most 10 at a time, and at most 100 starts in any minute.
+/// let limits = QuotaLimits::new().concurrency(10).rate(100, Duration::from_secs(60));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuotaLimits {
     /// The most executions that run at a time, 1 to [`MAX_CONCURRENT`].
@@ -37,6 +48,24 @@ pub struct QuotaLimits {
 }
 
 impl QuotaLimits {
+    /// Creates limits without any: add a concurrency, a rate, or both.
+    pub const fn new() -> Self {
+        Self { concurrency: None, rate: None }
+    }
+
+    /// Limits how many executions run at a time: 1 to [`MAX_CONCURRENT`].
+    #[must_use]
+    pub const fn concurrency(self, max: u32) -> Self {
+        Self { concurrency: Some(max), ..self }
+    }
+
+    /// Limits how many executions start in any window of this length: 1 to [`MAX_PER_WINDOW`] in
+    /// 1 s to 31 days.
+    #[must_use]
+    pub fn rate(self, max: u32, window: Duration) -> Self {
+        Self { rate: Some(Rate { max, window: DurationMs::from(window) }), ..self }
+    }
+
     /// Checks the limits.
     pub(super) fn check(&self) -> Result<(), Rejection> {
         let invalid = |field, problem| Err(Rejection::InvalidInput { field, problem });

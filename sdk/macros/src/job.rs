@@ -59,6 +59,14 @@ impl Options {
                 let lane = text(meta, "lane")?;
                 self.calls.push(quote!(.lane(#lane)));
             }
+            "quota" => {
+                let quota = text(meta, "quota")?;
+                self.calls.push(quote!(.quota(#quota)));
+            }
+            "budget" => {
+                let budget = text(meta, "budget")?;
+                self.calls.push(quote!(.budget(#budget)));
+            }
             "priority" => {
                 let priority: LitInt = meta.value()?.parse()?;
                 if !(0..=9_000).contains(&priority.base10_parse::<u32>()?) {
@@ -79,8 +87,8 @@ impl Options {
                 });
             }
             _ => {
-                let message = "unknown option: expected kind, output, lane, priority, retries or \
-                               timeout";
+                let message = "unknown option: expected kind, output, lane, priority, retries, \
+                               timeout, quota or budget";
                 return Err(meta.error(message));
             }
         }
@@ -143,6 +151,7 @@ mod tests {
     fn the_options_become_calls() {
         let text = derived(quote! {
             #[job(lane = "mail", retries = 5, timeout = "2m", output = Receipt)]
+            #[job(quota = "smtp", budget = "mail", budget = "all")]
             struct SendEmail;
         });
         for part in [
@@ -150,6 +159,7 @@ mod tests {
             "type Output = Receipt",
             ". lane (\"mail\")",
             ". max_retries (5)",
+            ". quota (\"smtp\") . budget (\"mail\") . budget (\"all\")",
             "from_millis (120000u64)",
         ] {
             assert!(text.contains(part), "{part} in {text}");

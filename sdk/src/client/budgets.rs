@@ -4,11 +4,8 @@ use ff_core::budget::{
     Budget, BudgetChanged, BudgetReset, CreateBudget, DeleteBudget, DimensionLimits, LookAtBudget,
     ReportUsageResult, ResetBudget, UpdateLimits,
 };
-use ff_core::error::EngineError;
 use ff_core::id::{BudgetId, Dimension, RequestId};
-use ff_core::op::{ChangeResource, ListResources};
 use ff_core::partition::PartitionFamily;
-use ff_core::resource::Change;
 use ff_core::time::{DurationMs, TimestampMs};
 use tokio::time::Duration;
 
@@ -106,7 +103,7 @@ impl Client {
         settings: BudgetSettings,
     ) -> Result<BudgetChanged, SdkError> {
         let BudgetSettings { limits, reset, request_id } = settings;
-        self.change_budget(CreateBudget {
+        self.change_record(CreateBudget {
             namespace: self.namespace().clone(),
             id: id.clone(),
             uid: self.0.connection.entropy().uuid(),
@@ -130,7 +127,7 @@ impl Client {
         settings: BudgetSettings,
     ) -> Result<BudgetChanged, SdkError> {
         let BudgetSettings { limits, reset, request_id } = settings;
-        self.change_budget(UpdateLimits {
+        self.change_record(UpdateLimits {
             namespace: self.namespace().clone(),
             id: id.clone(),
             limits,
@@ -152,7 +149,7 @@ impl Client {
         id: &BudgetId,
         request_id: Option<RequestId>,
     ) -> Result<BudgetChanged, SdkError> {
-        self.change_budget(ResetBudget {
+        self.change_record(ResetBudget {
             namespace: self.namespace().clone(),
             id: id.clone(),
             request_id: self.request_id_or(request_id),
@@ -169,7 +166,7 @@ impl Client {
     /// As for [`Client::reset_budget`].
     pub async fn delete_budget(&self, id: &BudgetId) -> Result<bool, SdkError> {
         let uid = self.budget(id).await?.uid;
-        self.change_budget(DeleteBudget {
+        self.change_record(DeleteBudget {
             namespace: self.namespace().clone(),
             id: id.clone(),
             uid,
@@ -188,7 +185,7 @@ impl Client {
     ///
     /// Cancel safe.
     pub async fn budget(&self, id: &BudgetId) -> Result<Budget, SdkError> {
-        self.change_budget(LookAtBudget {
+        self.change_record(LookAtBudget {
             namespace: self.namespace().clone(),
             id: id.clone(),
             partitions: self.0.connection.partitions,
@@ -208,24 +205,8 @@ impl Client {
     ///
     /// Cancel safe.
     pub async fn budgets(&self) -> Result<Vec<Budget>, SdkError> {
-        let connection = &self.0.connection;
-        let mut budgets: Vec<Budget> = Vec::new();
-        for partition in connection.partitions.partitions(PartitionFamily::Budget) {
-            let mut after = None;
-            loop {
-                let (namespace, patience) = (self.namespace().clone(), connection.patience());
-                let list = ListResources::<Budget>::new(partition, namespace, after, patience);
-                let page = connection.drive(list).await?;
-                if page.unreadable > 0 {
-                    tracing::warn!(budgets = page.unreadable, "budgets cannot be read");
-                }
-                budgets.extend(page.records.iter().map(|budget| budget.at(page.at)));
-                match page.next {
-                    Some(next) => after = Some(next),
-                    None => break,
-                }
-            }
-        }
+        let at = |budget: Budget, at| budget.at(at);
+        let mut budgets = self.records(PartitionFamily::Budget, at).await?;
         budgets.sort_by(|one, other| one.id.cmp(&other.id));
         Ok(budgets)
     }
@@ -254,13 +235,6 @@ impl Client {
     ) -> Result<ReportUsageResult, SdkError> {
         let connection = &self.0.connection;
         connection.report_usage(self.namespace(), budget, amounts, dedup_key).await
-    }
-
-    async fn change_budget<C: Change>(&self, change: C) -> Result<C::Outcome, SdkError> {
-        let connection = &self.0.connection;
-        let operation = ChangeResource::new(change, connection.patience());
-        let changed: Result<_, EngineError> = connection.drive(operation).await;
-        Ok(changed?.outcome)
     }
 
     fn request_id_or(&self, request_id: Option<RequestId>) -> RequestId {

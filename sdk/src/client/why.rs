@@ -1,11 +1,15 @@
 //! Why an execution does not run.
 
-use ff_core::error::EngineError;
+use ff_core::budget::Exhausted;
+use ff_core::error::{EngineError, Rejection, RejectionKind};
 use ff_core::execution::{ExecutionSnapshot, Judgement, Reason, judge, not_served, snapshot};
-use ff_core::id::ExecutionId;
+use ff_core::id::{BudgetId, Dimension, ExecutionId};
+use ff_core::limits::Limits;
 use ff_core::op::{Query, ReadExecution, ReadLanes};
+use ff_core::quota::{QuotaRef, QuotaUsage};
 use ff_core::store::{IndexName, Scan, ScanOrder, Topic, Version};
 use ff_core::time::TimestampMs;
+use serde::Serialize;
 
 use super::Client;
 use crate::error::SdkError;
@@ -22,8 +26,46 @@ pub struct Why {
     pub at: TimestampMs,
     /// Why it waits; empty if a worker may start it now.
     pub reasons: Vec<Reason>,
+    /// For an execution that a budget or a quota holds back: the present state of each of its
+    /// budgets and quotas, read after its record.
+    pub limits: Vec<LimitState>,
     /// For an execution that a worker may start: its turn.
     pub turn: Option<Turn>,
+}
+
+/// The present state of a budget or a quota that an execution counts towards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+#[non_exhaustive]
+pub enum LimitState {
+    /// The quota, with its limits and its use under the key of the execution.
+    Quota(QuotaUsage),
+    /// The quota does not exist: the execution waits until it is set.
+    QuotaNotFound {
+        /// The quota and the key.
+        of: QuotaRef,
+    },
+    /// The budget is below its hard limits.
+    Budget {
+        /// The budget.
+        budget: BudgetId,
+    },
+    /// A dimension of the budget is at its hard limit.
+    BudgetExhausted {
+        /// The budget.
+        budget: BudgetId,
+        /// The dimension.
+        dimension: Dimension,
+        /// The hard limit.
+        limit: u64,
+        /// When the budget resets itself; `None` if it does not.
+        resets_at: Option<TimestampMs>,
+    },
+    /// The budget does not exist: the execution waits until it is created.
+    BudgetNotFound {
+        /// The budget.
+        budget: BudgetId,
+    },
 }
 
 /// The turn of an execution that a worker may start.
@@ -50,7 +92,8 @@ impl Client {
     /// `None` if the execution does not exist.
     ///
     /// Costs at most four calls; 16 more, or one for each 128 workers if that is more, if the
-    /// execution waits for a worker.
+    /// execution waits for a worker; and one more for each budget and quota of an execution that one
+    /// of them holds back.
     ///
     /// # Errors
     ///
@@ -84,9 +127,49 @@ impl Client {
             true => Some(self.turn(id, execution).await?),
             false => None,
         };
+        let is_limited = |reason: &Reason| {
+            matches!(reason, Reason::BlockedByBudget { .. } | Reason::BlockedByQuota { .. })
+        };
+        let limits = match &execution.limits {
+            Some(limited) if reasons.iter().any(is_limited) => {
+                self.limit_states(&limited.limits).await?
+            }
+            _ => Vec::new(),
+        };
         let Version { count: version, .. } = loaded.version;
         let execution = snapshot(execution, at);
-        Ok(Some(Why { execution, version, at, reasons, turn }))
+        Ok(Some(Why { execution, version, at, reasons, limits, turn }))
+    }
+
+    /// Reads the present state of budgets and quotas.
+    async fn limit_states(&self, limits: &Limits) -> Result<Vec<LimitState>, SdkError> {
+        let mut states = Vec::new();
+        for id in &limits.budgets {
+            let budget = id.clone();
+            states.push(match self.budget(id).await {
+                // It is as of now, so at the start of its period it is the same.
+                Ok(found) => match found.exhausted(found.period_start) {
+                    Some(Exhausted { dimension, limit, resets_at }) => {
+                        LimitState::BudgetExhausted { budget, dimension, limit, resets_at }
+                    }
+                    None => LimitState::Budget { budget },
+                },
+                Err(error) if is(&error, RejectionKind::BudgetNotFound) => {
+                    LimitState::BudgetNotFound { budget }
+                }
+                Err(error) => return Err(error),
+            });
+        }
+        for of in &limits.quotas {
+            states.push(match self.quota_use(&of.quota, of.key.as_ref()).await {
+                Ok(usage) => LimitState::Quota(usage),
+                Err(error) if is(&error, RejectionKind::QuotaNotFound) => {
+                    LimitState::QuotaNotFound { of: of.clone() }
+                }
+                Err(error) => return Err(error),
+            });
+        }
+        Ok(states)
     }
 
     async fn turn(
@@ -112,4 +195,9 @@ impl Client {
         let ahead = before.map_or(page.entries.len() as u32, |before| before as u32);
         Ok(Turn { ahead, programs })
     }
+}
+
+/// Whether a call was refused with this kind of rejection.
+fn is(error: &SdkError, kind: RejectionKind) -> bool {
+    error.engine().and_then(EngineError::rejection).map(Rejection::kind) == Some(kind)
 }

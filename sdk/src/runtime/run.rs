@@ -262,7 +262,7 @@ impl WorkerRuntime {
             Arc::new(Shared { handlers, layered, states, report, idle, freed, drain, stopped });
         let releasing = (shutdown_deadline / RELEASE_SHARE).min(MAX_RELEASE);
         let handling = shutdown_deadline.saturating_sub(releasing);
-        let left;
+        let (left, began);
         let value = {
             let claiming = claim_from_all(&shared, &mut sources);
             tokio::pin!(shutdown, claiming);
@@ -275,7 +275,7 @@ impl WorkerRuntime {
                 },
             };
             shared.drain.send_replace(true);
-            let began = Instant::now();
+            began = Instant::now();
             if let Ok(Some(error)) = tokio::time::timeout(handling, claiming).await {
                 tracing::warn!(%error, "the last claim failed");
             }
@@ -300,6 +300,9 @@ impl WorkerRuntime {
             Ok(Err(error)) => tracing::warn!(%error, "the worker was not deregistered"),
             Err(_) => tracing::warn!("the worker was not deregistered in time"),
         }
+        // Executions that wait for the slots of these tasks are found later by others, too.
+        let rest = shutdown_deadline.saturating_sub(began.elapsed());
+        let _ = tokio::time::timeout(rest, worker.settle()).await;
         Ok(value)
     }
 }

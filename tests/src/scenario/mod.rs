@@ -10,6 +10,7 @@ pub mod ids;
 pub mod lanes;
 pub mod leases;
 pub mod lists;
+pub mod quotas;
 pub mod routing;
 pub mod signals;
 pub mod stats;
@@ -56,6 +57,17 @@ macro_rules! for_each_scenario {
             lanes: a_paused_lane_starts_nothing_and_keeps_what_it_has,
                 a_draining_lane_refuses_submissions_and_starts_its_work,
                 why_names_every_reason_and_none_for_an_eligible_execution;
+            quotas: a_quota_limits_how_many_run_and_hands_its_slots_over,
+                each_key_of_a_quota_has_its_own_slots,
+                a_rate_is_never_exceeded,
+                a_suspended_execution_has_no_slot,
+                an_execution_that_ends_or_waits_frees_its_slot,
+                a_missing_quota_holds_back_until_it_is_set,
+                a_budget_at_its_hard_limit_holds_back_until_it_is_reset,
+                a_dead_worker_leaves_no_slot,
+                grants_take_slots_and_unused_ones_give_them_back,
+                a_refused_grant_names_the_limit,
+                an_execution_without_limits_costs_no_call_more;
             lists: lists_by_time_have_every_execution_in_order,
                 filters_select_by_state_tag_and_time,
                 a_bulk_changes_each_selected_execution_once,

@@ -13,7 +13,7 @@ use ff_sdk::core::store::codec::FORMAT;
 use ff_sdk::core::time::{DurationMs, TimestampMs};
 use ff_sdk::{
     BudgetId, BudgetSettings, Client, ClientConfig, Condition, FlowFabricWorker, LaneState,
-    SdkError, Signal, WaitpointToken, WorkerConfig, WorkerInstanceId,
+    QuotaId, QuotaLimits, SdkError, Signal, WaitpointToken, WorkerConfig, WorkerInstanceId,
 };
 use ff_tests::Fixture;
 use ff_tests::faulty_backend::any;
@@ -58,6 +58,7 @@ async fn every_kind_of_rejection_is_reached() {
     by_secrets(&fixture, &mut reached).await;
     by_lanes_and_budgets(&fixture, &client, &mut reached).await;
     by_workers(&fixture, &client, &mut reached).await;
+    by_limits(&fixture, &client, &mut reached).await;
     reached.by(superseded(&fixture, &client).await);
     reached.by(fixture.admin().await.activate_format(FORMAT + 1).await);
     reached.by(fixture.admin().await.activate_format(0).await);
@@ -115,6 +116,26 @@ async fn by_workers(fixture: &Fixture, client: &Client, reached: &mut Reached) {
     client.mark_worker_dead(&worker.config().worker_instance_id).await.unwrap();
     fixture.advance(secs(21)).await;
     reached.by(worker.claim_next().await.map(drop));
+}
+
+async fn by_limits(fixture: &Fixture, client: &Client, reached: &mut Reached) {
+    let (slots, rate, spent) =
+        (QuotaId::new("slots"), QuotaId::new("rate"), BudgetId::new("spent"));
+    let granted = async |submission| {
+        let request = grant_request(fixture, submit(client, submission).await, "w");
+        client.execute(Command::IssueClaimGrant(request)).await
+    };
+    reached.by(client.quota(&slots).await);
+    client.set_quota(&slots, QuotaLimits::new().concurrency(1)).await.unwrap();
+    granted(work().quota("slots")).await.unwrap();
+    reached.by(granted(work().quota("slots")).await);
+    client.set_quota(&rate, QuotaLimits::new().rate(1, secs(60))).await.unwrap();
+    granted(work().quota("rate")).await.unwrap();
+    reached.by(granted(work().quota("rate")).await);
+    let settings = BudgetSettings::new().limit("calls", 0, 1).unwrap();
+    client.create_budget(&spent, settings).await.unwrap();
+    client.report_usage(&spent, &[("calls", 1)], None).await.unwrap();
+    reached.by(granted(work().budget("spent")).await);
 }
 
 async fn by_grants(fixture: &Fixture, client: &Client, reached: &mut Reached) {
