@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use ff_core::backend::{BackendReport, BoxFuture, EngineBackend, Finding, FindingLevel, WakeUps};
-use ff_core::partition::{Partition, PartitionConfig};
+use ff_core::partition::{Partition, PartitionConfig, PartitionFamily};
 use ff_core::store::{
     Failure, Poll, Polled, Read, RecordKey, Reply, ReplyBody, Request, StoreMeta, Stored,
     StreamName, Topic, codec,
