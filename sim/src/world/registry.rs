@@ -53,7 +53,8 @@ impl World {
                     )
                 });
                 if let Some(lost) = lost {
-                    *known = KnownRegistration { is_registered: false, lost: Some(lost.clone()) };
+                    let lost = Some(lost.clone());
+                    *known = KnownRegistration { is_registered: false, lost };
                 }
             }
         }
