@@ -65,7 +65,8 @@ async fn examine(args: &DoctorArgs) -> Result<ExitCode, CliError> {
         false => Some(audit(&auditor, &namespace, args.limit as usize).await?),
     };
     findings.extend(report.iter().flat_map(AuditReport::findings));
-    if report.is_some() {
+    // A command that only looks at an empty store writes nothing.
+    if report.as_ref().is_some_and(|report| report.executions > 0) {
         let config = ClientConfig::new(namespace.as_str())?;
         let client = Client::connect(config, store.backend.clone()).await.map_err(failed)?;
         let unserved = client.unserved().await.map_err(failed)?;

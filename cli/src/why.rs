@@ -126,20 +126,7 @@ fn words(reason: &Reason, id: &ExecutionId) -> (String, String) {
             "start a worker of its lane with these capabilities: ff work --capability ..."
                 .to_owned(),
         ),
-        Reason::NotServed { lane, kind, requires, nearest } => {
-            let with = match requires.is_empty() {
-                true => String::new(),
-                false => format!(" with {}", requires.join(", ")),
-            };
-            let nearest = match nearest {
-                Some(nearest) => format!("nearest: {nearest}"),
-                None => "no worker claims now".to_owned(),
-            };
-            (
-                format!("no live worker serves kind {kind} in lane {lane}{with} ({nearest})"),
-                "start one that does, as with ff work; to see the workers: ff workers".to_owned(),
-            )
-        }
+        Reason::NotServed { .. } => not_served_words(reason),
         Reason::LacksCapabilities { missing } => (
             format!("the worker lacks {}", missing.join(", ")),
             "start a worker with these capabilities".to_owned(),
@@ -165,6 +152,23 @@ fn words(reason: &Reason, id: &ExecutionId) -> (String, String) {
         }
         other => (format!("{other:?}"), "see ff describe".to_owned()),
     }
+}
+
+/// The lack of a worker in words, and what ends it.
+fn not_served_words(reason: &Reason) -> (String, String) {
+    let Reason::NotServed { lane, kind, requires, nearest } = reason else {
+        return (String::new(), String::new());
+    };
+    let with = match requires.is_empty() {
+        true => String::new(),
+        false => format!(" with {}", requires.join(", ")),
+    };
+    let nearest = match nearest {
+        Some(nearest) => format!("nearest: {nearest}"),
+        None => "no worker claims now".to_owned(),
+    };
+    let what = format!("no live worker serves kind {kind} in lane {lane}{with} ({nearest})");
+    (what, "start one that does, as with ff work; to see the workers: ff workers".to_owned())
 }
 
 /// A suspension in words, and how it is ended.

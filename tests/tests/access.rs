@@ -153,6 +153,9 @@ fn every_command_is_documented() {
     }
 }
 
+/// The channels and keys of the documented user.
+const KEYS: [&str; 5] = ["&ff:*", "~{meta}*", "~{fp:*", "~{b:*", "~{w:*"];
+
 /// A program whose user lacks a right reports it when it connects, and changes nothing.
 #[tokio::test]
 async fn a_missing_right_is_reported_at_connect() {
@@ -160,7 +163,7 @@ async fn a_missing_right_is_reported_at_connect() {
     let library = Library::default();
     let commands: Vec<String> =
         library.commands().iter().map(|command| format!("+{}", command.to_lowercase())).collect();
-    for lacking in commands.iter().map(String::as_str).chain(["&ff:*", "~{meta}*", "~{fp:*"]) {
+    for lacking in commands.iter().map(String::as_str).chain(KEYS) {
         create_user(&server, &[], &[lacking]);
         let connected = timeout(DEADLINE, ValkeyBackend::connect(&url(&server, 0))).await;
         match connected.expect("it fails within the time limit").unwrap_err() {

@@ -199,7 +199,7 @@ impl Registration {
     }
 
     fn is_registered(&mut self, changed: ResourceChanged<Worker, ()>) {
-        // Whoever takes over later is newer.
+        // A process that takes over later is newer.
         self.register.take_over = false;
         self.was_registered = true;
         let every = DurationMs::new(self.ttl().get() / HEARTBEATS_PER_TTL);

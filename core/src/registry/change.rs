@@ -1,4 +1,4 @@
-//! What the changes of the registry have in common.
+//! The common parts of the changes of the registry.
 
 use crate::error::Rejection;
 use crate::id::WorkerInstanceId;

@@ -1,4 +1,4 @@
-//! Which work a worker serves, and what it lacks for other work.
+//! The work that a worker serves, and the reasons that it does not serve other work.
 
 use std::fmt;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub struct Nearest {
     pub worker: WorkerId,
     /// Its process.
     pub instance: WorkerInstanceId,
-    /// What it lacks; nothing if it can claim the work.
+    /// The reasons that it cannot claim the work; none if it can.
     pub lacks: Lacks,
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use ff_core::backend::{BackendReport, BoxFuture, EngineBackend, Finding, FindingLevel, WakeUps};
-use ff_core::partition::{Partition, PartitionConfig};
+use ff_core::partition::{Partition, PartitionConfig, PartitionFamily};
 use ff_core::store::{
     Failure, Poll, Polled, Read, RecordKey, Reply, ReplyBody, Request, StoreMeta, Stored,
     StreamName, Topic, codec,
@@ -180,6 +180,7 @@ impl Inner {
     /// The call that returns the missing rights of the user. They are checked in advance, since a
     /// function that is refused midway may have written.
     fn rights(&self) -> Cmd {
+        use PartitionFamily::{Budget, Flow, Meta, Worker};
         let mut rights = cmd("FCALL");
         rights.arg(self.library.rights()).arg(0);
         for command in self.library.commands().into_iter().chain(["ECHO"]) {
@@ -187,7 +188,8 @@ impl Inner {
                 rights.arg(command).arg(Topic::Journal(Partition::META).channel());
                 continue;
             }
-            for partition in [Partition::flow(0), Partition::META] {
+            for family in [Flow, Budget, Worker, Meta] {
+                let partition = Partition { family, index: 0 };
                 rights.arg(command).arg(partition.to_string());
             }
         }

@@ -129,9 +129,7 @@ impl OperatorProcess {
         }
         let mut draws = stream(self.seed, "registry", self.rounds);
         if happens(&mut draws, self.settings.wait_rates.registry) {
-            let patience = self.patience(&mut draws);
-            registry::begin(partitions, self.settings.workers, patience, &mut draws, cx);
-            return;
+            return registry::begin(&self.settings, self.patience(&mut draws), &mut draws, cx);
         }
         let mut draws = stream(self.seed, "budgets", self.rounds);
         if happens(&mut draws, self.settings.wait_rates.budgets) {

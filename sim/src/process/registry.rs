@@ -3,24 +3,19 @@
 
 use ff_core::entropy::Entropy;
 use ff_core::op::{ChangeResource, Patience, RemoveExpired};
-use ff_core::partition::PartitionConfig;
 use ff_core::registry::{DrainWorker, MarkDead, Worker};
 
 use crate::determinism::random::one_of;
 use crate::model::registry::RegistryCall;
+use crate::plan::settings::Settings;
 use crate::process::task::Output;
 
 use super::context::{About, Context};
 use super::submissions::{instance_id, namespace};
 
 /// Starts an operation on the registry.
-pub fn begin(
-    partitions: PartitionConfig,
-    workers: usize,
-    patience: Patience,
-    entropy: &mut Entropy,
-    cx: &mut Context<'_>,
-) {
+pub fn begin(settings: &Settings, patience: Patience, entropy: &mut Entropy, cx: &mut Context<'_>) {
+    let (partitions, workers) = (settings.partitions, settings.workers);
     let number = entropy.below(workers as u64) as usize;
     let instance = instance_id(number, one_of(entropy, &[0, 0, 0, 1, 1, 2, 3]));
     let namespace = namespace();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ff_core::agent::WorkerProfile;
 use ff_core::capability::Capabilities;
+use ff_core::error::Rejection;
 use ff_core::id::WorkerId;
 use ff_core::kinds::Kinds;
 use ff_core::lane::Lanes;
@@ -23,8 +24,6 @@ use crate::process::submissions::{TOKENS, instance_id, kind, lane, namespace};
 use crate::process::task::Output;
 use crate::process::timekeeper::TimekeeperProcess;
 use crate::process::worker::WorkerProcess;
-
-use super::registry::KnownRegistration;
 
 /// A process and its clocks.
 #[derive(Debug)]
@@ -70,6 +69,15 @@ pub struct KnownLanes {
     pub lanes: Option<Rc<Lanes>>,
     /// When it asked for them last, or was not answered, by its own clock.
     pub asked_at: Option<TimestampMs>,
+}
+
+/// The registration of a process, by the answers that it got.
+#[derive(Clone, Debug, Default)]
+pub struct KnownRegistration {
+    /// Whether it is registered.
+    pub is_registered: bool,
+    /// Why it is not registered any more.
+    pub lost: Option<Rejection>,
 }
 
 /// The program of a process.

@@ -12,17 +12,8 @@ use crate::report::Broken;
 use crate::report::coverage::CommandKind;
 use crate::report::invariants::Invariant;
 
-use super::World;
-use super::host::Kind;
-
-/// The registration of a process, by the answers that it got.
-#[derive(Clone, Debug, Default)]
-pub struct KnownRegistration {
-    /// Whether it is registered.
-    is_registered: bool,
-    /// Why it is not registered any more.
-    lost: Option<Rejection>,
-}
+use super::host::{Kind, KnownRegistration};
+use super::{Running, World};
 
 impl World {
     /// A worker claims only while it is registered, as far as it knows. \[INV-REGISTRY-1\]
@@ -45,11 +36,10 @@ impl World {
     pub(super) fn note_registration(
         &mut self,
         number: u64,
-        process: usize,
-        jumps: u64,
+        running: &Running,
         result: &Result<ResourceChanged<Worker, ()>, EngineError>,
     ) -> Result<(), Broken> {
-        let known = &mut self.hosts[process].registration;
+        let known = &mut self.hosts[running.process].registration;
         let call = self.callers[&number].registry;
         match result {
             Ok(_) => *known = KnownRegistration { is_registered: true, lost: None },
@@ -63,12 +53,14 @@ impl World {
                     )
                 });
                 if let Some(lost) = lost {
-                    *known = KnownRegistration { is_registered: false, lost: Some(lost.clone()) };
+                    let lost = Some(lost.clone());
+                    *known = KnownRegistration { is_registered: false, lost };
                 }
             }
         }
         let model = &self.server.model;
-        let is_watched = jumps == model.jumps && model.watched.contains(Invariant::Registry);
+        let is_watched =
+            running.jumps == model.jumps && model.watched.contains(Invariant::Registry);
         // A heartbeat may be repeated after a lost reply.
         if !is_watched || !matches!(call, Some(RegistryCall::Register { .. })) {
             return Ok(());
