@@ -251,3 +251,18 @@ fn the_recipe_for_another_language_counts_words() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout).trim_end().lines().last(), Some("4"));
 }
+
+#[test]
+fn stats_count_executions_by_lane_and_state() {
+    let store = Store::start();
+    store.submit_one(json!({"kind": "k", "lane": "mail"}));
+    store.submit_one(json!({"kind": "k", "lane": "mail", "delay_ms": 3_600_000}));
+    let mail = store.json(&["stats"]);
+    assert_eq!(mail["lane"], "mail");
+    assert_eq!((&mail["states"]["waiting"], &mail["states"]["delayed"]), (&json!(1), &json!(1)));
+    assert!(mail["oldest_waiting_ms"].is_u64(), "{mail}");
+    let table = store.out(&["stats"]);
+    assert!(table.contains("delayed") && !table.contains("failed"), "{table}");
+    assert!(store.out(&["stats", "--lane", "web"]).contains("has no executions"));
+    assert!(store.out(&["stats", "--namespace", "other"]).contains("has no executions"));
+}
