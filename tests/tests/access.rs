@@ -154,7 +154,7 @@ fn every_command_is_documented() {
 }
 
 /// The channels and keys of the documented user.
-const KEYS: [&str; 5] = ["&ff:*", "~{meta}*", "~{fp:*", "~{b:*", "~{w:*"];
+const KEYS: [&str; 6] = ["&ff:*", "~{meta}*", "~{fp:*", "~{b:*", "~{q:*", "~{w:*"];
 
 /// A program whose user lacks a right reports it when it connects, and changes nothing.
 #[tokio::test]

@@ -180,7 +180,7 @@ impl Inner {
     /// The call that returns the missing rights of the user. They are checked in advance, since a
     /// function that is refused midway may have written.
     fn rights(&self) -> Cmd {
-        use PartitionFamily::{Budget, Flow, Meta, Worker};
+        use PartitionFamily::{Budget, Flow, Meta, Quota, Worker};
         let mut rights = cmd("FCALL");
         rights.arg(self.library.rights()).arg(0);
         for command in self.library.commands().into_iter().chain(["ECHO"]) {
@@ -188,7 +188,7 @@ impl Inner {
                 rights.arg(command).arg(Topic::Journal(Partition::META).channel());
                 continue;
             }
-            for family in [Flow, Budget, Worker, Meta] {
+            for family in [Flow, Budget, Quota, Worker, Meta] {
                 let partition = Partition { family, index: 0 };
                 rights.arg(command).arg(partition.to_string());
             }
