@@ -371,7 +371,7 @@ pub enum Command {
     ///      "reasons": [{"reason": "lane_held", "lane": "mail", "state": "paused", ...}],
     ///      "limits": [], "turn": {"ahead": 0, "programs": 1}}
     ///
-    /// If a budget or a quota holds it back, limits has the state of each of its budgets and quotas.
+    /// If a budget or quota holds it back, limits has the state of each of its budgets and quotas.
     ///
     /// Exit code: 0 on success, 1 if the execution does not exist or the store does not answer
     /// within 10 s, 2 for bad usage.

@@ -1,9 +1,9 @@
-//! Measures quotas on a server: how fast a slot is handed over, whether a rate is kept by several
+//! Measures quotas on a server: how fast a slot is passed on, whether a rate is kept by several
 //! processes, and whether slots stay taken after workers were killed.
 //!
-//!     cargo run --release -p ff-sdk --example quotas -- handover valkey://127.0.0.1:6379 10000 1000
-//!     cargo run --release -p ff-sdk --example quotas -- rate valkey://127.0.0.1:6379 60
-//!     cargo run --release -p ff-sdk --example quotas -- crashes valkey://127.0.0.1:6379 5000
+//!     cargo run --release -p ff-sdk --example quotas -- handover valkey://HOST:PORT 10000 1000
+//!     cargo run --release -p ff-sdk --example quotas -- rate valkey://HOST:PORT 60
+//!     cargo run --release -p ff-sdk --example quotas -- crashes valkey://HOST:PORT 5000
 //!
 //! The numbers are the executions that wait and those that run; the seconds; and the executions.
 
@@ -161,8 +161,8 @@ async fn handover(url: &str, namespace: &str, waiting: usize, tasks: usize) -> R
         times.sort();
         let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
         println!(
-            "{tasks} hand-overs in {took:.1?}: p50 {:.2?}, p95 {:.2?}, p99 {:.2?}; {total:.2} calls \
-             per task",
+            "{tasks} hand-overs in {took:.1?}: p50 {:.2?}, p95 {:.2?}, p99 {:.2?}; {total:.2} \
+             calls per task",
             at(50),
             at(95),
             at(99)
@@ -255,7 +255,7 @@ async fn crashes(url: &str, namespace: &str, count: usize) -> Result<()> {
     });
     let most = running.max().unwrap_or_default();
     println!(
-        "{count} executions, {attempts} attempts, {killed} kills in {took:.1?}: {most} at once"
+        "{count} executions, {attempts} attempts, {killed} kills in {took:.1?}: at most {most} ran"
     );
     let key = QuotaKey::new("key");
     loop {
@@ -271,7 +271,9 @@ async fn crashes(url: &str, namespace: &str, count: usize) -> Result<()> {
         .try_for_each(|worker| worker.kill().and_then(|()| worker.wait().map(drop)))?;
     match most <= CONCURRENCY as i32 {
         true => Ok(()),
-        false => Err(format!("{most} ran at once under a concurrency of {CONCURRENCY}").into()),
+        false => {
+            Err(format!("{most} ran at the same time under a concurrency of {CONCURRENCY}").into())
+        }
     }
 }
 
@@ -305,7 +307,7 @@ fn start(url: &str, namespace: &str) -> std::io::Result<Child> {
 async fn work(url: &str, namespace: &str) -> Result<()> {
     let ff = FlowFabric::connect(url).namespace(namespace).await?;
     let worker = ff.worker("short").lease_ttl(Duration::from_secs(1)).max_concurrent_tasks(8);
-    let worker = worker.runtime().await?.handle("short", async || {
+    let worker = worker.runtime().await?.handle("short", || async {
         tokio::time::sleep(Duration::from_millis(5)).await;
         Ok::<(), HandlerError>(())
     });

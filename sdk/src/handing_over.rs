@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use crate::drive::drive;
 use crate::host::HostClock;
 
-/// How many slots a connection hands over at a time.
+/// How many slots a connection offers at a time.
 const MAX_AT_ONCE: usize = 16;
 
 /// The hand-overs of a connection that are under way.
@@ -23,7 +23,7 @@ impl Default for HandOvers {
 }
 
 impl HandOvers {
-    /// Begins what calls have left to do, beside the caller. What is not finished before the program
+    /// Begins what calls have left to do, beside the caller. What is not finished when the program
     /// ends is found by others within about a minute.
     pub(crate) fn begin(
         &self,

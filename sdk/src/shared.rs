@@ -34,7 +34,7 @@ pub(crate) struct Connection {
     ends_refused: bool,
     /// The budgets that it charges.
     pub(crate) charges: Charges,
-    /// The slots of quotas that it hands over.
+    /// The slots of quotas that it offers to others.
     hand_overs: HandOvers,
     /// When the store's configuration was last requested.
     checked_at: Mutex<Instant>,
@@ -151,7 +151,7 @@ impl Connection {
         self.hand_overs.begin(&self.backend, &self.clock, &self.context, || self.entropy());
     }
 
-    /// Waits until the slots are handed over that calls have freed so far.
+    /// Waits until the slots that calls have freed so far were offered to those that wait.
     pub(crate) async fn handed_over(&self) {
         // Work that was added while those under way ended is begun in the second round.
         for _ in 0..2 {

@@ -65,7 +65,7 @@ pub struct OneQuotaArgs {
 /// The arguments of `ff quotas set`.
 #[derive(Debug, Args)]
 pub struct SetQuotaArgs {
-    /// The most executions that run at a time, 1 to 1000. Without it, the quota does not limit that.
+    /// The most executions that run at a time, 1 to 1000. Without it there is no limit.
     #[arg(long, value_name = "N", required_unless_present = "rate")]
     pub concurrency: Option<u32>,
     /// The most executions that start in any window of this length, such as 100/1m: 1 to 1000000

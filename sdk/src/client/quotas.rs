@@ -55,7 +55,7 @@ impl Client {
     }
 
     /// Deletes a quota. Executions that count towards it do not start until it is set again; what
-    /// runs goes on. Returns `false` if there was none, or if the first reply to this call was lost.
+    /// runs goes on. Returns `false` if there was none, or if the first reply was lost.
     ///
     /// # Errors
     ///
@@ -129,7 +129,7 @@ impl Client {
     /// Waits until the slots of quotas that earlier calls of this client have freed were offered to
     /// the executions that wait for them: at most about 2 s for each. Clones share these calls.
     ///
-    /// This happens beside the calls. A program that ends right after a call that ends an execution,
+    /// This happens beside the calls. A program that ends right after a call that ends executions,
     /// such as [`Client::cancel`], waits for it first. If it does not, the slots are found within
     /// about a minute.
     ///

@@ -31,7 +31,7 @@ impl Client {
                 let list = ListResources::<R>::new(partition, namespace, after, patience);
                 let page = connection.drive(list).await?;
                 if page.unreadable > 0 {
-                    tracing::warn!(kind = ?R::KIND, records = page.unreadable, "unreadable records");
+                    tracing::warn!(kind = ?R::KIND, records = page.unreadable, "not readable");
                 }
                 records.extend(page.records.into_iter().map(|record| at(record, page.at)));
                 match page.next {

@@ -208,7 +208,7 @@ pub async fn a_missing_quota_holds_back_until_it_is_set(fixture: &Fixture) {
     submit(&client, limited()).await;
     assert!(is_idle(&worker).await);
     client.set_quota(&quota(), at_most(1)).await.unwrap();
-    starts_within(fixture, &worker, secs(60)).await;
+    starts_within(fixture, &worker, secs(60)).await.complete(None).await.unwrap();
     let [listed] = &client.quotas().await.unwrap()[..] else { panic!("one quota") };
     assert_eq!((&listed.id, listed.limits), (&quota(), at_most(1)));
 }
