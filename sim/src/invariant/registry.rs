@@ -16,7 +16,7 @@ const TAG: &str = "INV-REGISTRY-1";
 /// A commit of the record of a worker.
 #[derive(Debug)]
 pub struct RegistryCommit<'c> {
-    /// The operation that made it; `None` for a sweep of expired records.
+    /// The operation that made it; `None` if a program made it that uses the SDK.
     pub call: Option<RegistryCall>,
     /// The record as it was.
     pub before: Option<&'c Worker>,
@@ -58,7 +58,12 @@ impl RegistryCommit<'_> {
                 let (state, expires_at) = (WorkerState::Dead, after.expires_at);
                 *after == Worker { state, expires_at, ..before.clone() }
             }
-            (None, Some(before), None) => before.expires_at <= now,
+            (Some(RegistryCall::Sweep), Some(before), None) => before.expires_at <= now,
+            // Whether it takes over is not known.
+            (None, Some(before), Some(after)) if before.nonce == after.nonce => {
+                before.state != WorkerState::Dead || after.state == WorkerState::Dead
+            }
+            (None, ..) => true,
             _ => false,
         };
         ensure!(allowed, TAG, "at {now} {call:?} made {after:?} of {before:?}");

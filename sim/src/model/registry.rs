@@ -25,6 +25,8 @@ pub enum RegistryCall {
     Drain,
     /// An operator marks a worker as dead.
     MarkDead,
+    /// A timekeeper removes what has expired.
+    Sweep,
 }
 
 impl From<&KeepRegistered> for RegistryCall {

@@ -34,7 +34,7 @@ pub fn begin(settings: &Settings, patience: Patience, entropy: &mut Entropy, cx:
             // As the programs that run timekeepers do.
             let target = Worker::key(&namespace, &instance, &partitions);
             let sweep = RemoveExpired::<Worker>::new(target.partition, patience);
-            cx.begin(About::Nothing, sweep, Output::Swept);
+            cx.begin(About::Registry(RegistryCall::Sweep), sweep, Output::Swept);
         }
     }
 }
