@@ -2,7 +2,7 @@
 
 use ff_sdk::{LimitState, QuotaUsage};
 
-use crate::report::{counted, time};
+use crate::report::{counted, duration, time};
 
 /// The most executions that are named as those that take the slots of a quota.
 const NAMED: usize = 10;
@@ -58,12 +58,14 @@ fn quota_words(usage: &QuotaUsage) -> (String, String) {
         parts.push(format!("{} of {slots} taken{by}{named}{more}", holders.len()));
     }
     if let Some(rate) = limits.rate {
-        let state = match *admitted >= rate.max {
-            true => "the window is full",
-            false => "others may wait before it",
+        let has_slot = limits.concurrency.is_none_or(|limit| holders.len() < limit as usize);
+        let state = match (*admitted >= rate.max, has_slot) {
+            (true, _) => ", so the window is full",
+            (false, true) => ", and others may wait before it",
+            (false, false) => "",
         };
-        let (max, window) = (rate.max, rate.window);
-        parts.insert(0, format!("{admitted} of {max} starts in {window}: {state}"));
+        let (max, window) = (rate.max, duration(rate.window));
+        parts.insert(0, format!("{admitted} of {max} starts in {window}{state}"));
     }
     let next = format!("to change the limits: ff quotas set {}", of.quota);
     (format!("quota {of}: {}", parts.join("; ")), next)

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::args::{ListQuotasArgs, OneQuotaArgs, QuotasArgs, QuotasCommand, SetQuotaArgs};
 use crate::backend;
 use crate::exit::{CliError, print, print_line};
-use crate::report::{counted, table, time};
+use crate::report::{counted, duration, table, time};
 use crate::terminal::fitted;
 
 /// Runs the command.
@@ -90,7 +90,7 @@ async fn list(args: ListQuotasArgs) -> Result<(), CliError> {
         rows.add_row(vec![
             quota.id.to_string(),
             concurrency.map_or_else(none, |max| max.to_string()),
-            rate.map_or_else(none, |rate| format!("{} in {}", rate.max, rate.window)),
+            rate.map_or_else(none, |rate| format!("{} in {}", rate.max, duration(rate.window))),
             time(quota.updated_at),
         ]);
     }
@@ -113,7 +113,7 @@ fn show(usage: &QuotaUsage, json: bool) -> Result<(), CliError> {
     }
     print_line(format_args!("quota {of}, as of {}", time(*at)))?;
     if let Some(rate) = limits.rate {
-        let (max, window) = (rate.max, rate.window);
+        let (max, window) = (rate.max, duration(rate.window));
         print_line(format_args!("{admitted} of {max} starts in the window of {window}"))?;
     }
     let Some(limit) = limits.concurrency else { return Ok(()) };
@@ -135,7 +135,7 @@ fn show(usage: &QuotaUsage, json: bool) -> Result<(), CliError> {
 /// The limits in words.
 fn limits_words(limits: QuotaLimits) -> String {
     let concurrency = limits.concurrency.map(|max| format!("{max} at a time"));
-    let rate = limits.rate.map(|rate| format!("{} starts in {}", rate.max, rate.window));
+    let rate = limits.rate.map(|rate| format!("{} starts in {}", rate.max, duration(rate.window)));
     concurrency.into_iter().chain(rate).collect::<Vec<_>>().join(" and ")
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use comfy_table::presets::{NOTHING, UTF8_FULL_CONDENSED};
 use comfy_table::{CellAlignment, ContentArrangement, Table};
-use ff_sdk::core::time::TimestampMs;
+use ff_sdk::core::time::{DurationMs, TimestampMs};
 use serde::Serialize;
 use serde_json::json;
 
@@ -174,6 +174,11 @@ pub fn name_value_table(rows: Vec<(&str, String)>) -> String {
 pub fn time(at: TimestampMs) -> String {
     let at = UNIX_EPOCH + Duration::from_millis(at.get().min(MAX_TIME_MS));
     humantime::format_rfc3339_millis(at).to_string()
+}
+
+/// A duration with units, such as `1m 30s`.
+pub fn duration(duration: DurationMs) -> String {
+    humantime::format_duration(duration.into()).to_string()
 }
 
 /// The text, cut after this number of characters.

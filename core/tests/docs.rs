@@ -20,9 +20,11 @@ use ff_core::error::{
 };
 use ff_core::execution::Situation;
 use ff_core::id::{
-    BudgetId, Dimension, ExecutionIdError, LaneId, LeaseEpoch, TextIdError, WorkerInstanceId,
+    BudgetId, Dimension, ExecutionIdError, LaneId, LeaseEpoch, QuotaId, QuotaKey, TextIdError,
+    WorkerInstanceId,
 };
 use ff_core::policy::PolicyError;
+use ff_core::quota_ref::QuotaRef;
 use ff_core::state::{EligibilityState, LifecyclePhase, PublicState, TerminalOutcome};
 use ff_core::store_id::StoreId;
 use ff_core::tags::TagError;
@@ -379,9 +381,22 @@ fn states() -> Vec<Rejection> {
         },
         Rejection::WorkerNotFound { instance: WorkerInstanceId::new("mailer-1") },
         Rejection::WorkerSuperseded { instance: WorkerInstanceId::new("mailer-1") },
+        Rejection::BudgetExhausted {
+            budget: BudgetId::new("llm"),
+            dimension: Dimension::new("cents"),
+            limit: 100,
+            resets_at: None,
+        },
+        Rejection::QuotaNotFound { quota: QuotaId::new("exports") },
+        Rejection::ConcurrencyLimitExceeded { quota: exports(), limit: 10 },
+        Rejection::RateLimitExceeded { quota: exports(), retry_after: ms(250) },
         Rejection::FormatUnknown { asked: 3, known: 2 },
         Rejection::FormatSuperseded { asked: 1, active: 2 },
     ]
+}
+
+fn exports() -> QuotaRef {
+    QuotaRef { quota: QuotaId::new("exports"), key: Some(QuotaKey::new("ada")) }
 }
 
 /// One error of each variant, in the order of their definition.

@@ -179,7 +179,7 @@ async fn rate(url: &str, namespace: &str, seconds: u64) -> Result<()> {
     let limits = QuotaLimits::new().rate(100, Duration::from_secs(1));
     client.set_quota(&QuotaId::new(QUOTA), limits).await?;
     let submission = || Submission::new("short").quota(QUOTA);
-    submit(client, 100 * seconds as usize + 1_000, submission).await?;
+    let ids = submit(client, 100 * seconds as usize + 1_000, submission).await?;
     let mut workers = vec![start(url, namespace)?, start(url, namespace)?];
     tokio::time::sleep(Duration::from_secs(seconds + 5)).await;
     for worker in &mut workers {
@@ -187,8 +187,10 @@ async fn rate(url: &str, namespace: &str, seconds: u64) -> Result<()> {
         worker.wait()?;
     }
     let mut starts: Vec<u64> = Vec::new();
-    for seen in all(client).await? {
-        starts.extend(seen.past_attempts.iter().map(|ended| ended.attempt.started_at.get()));
+    let runs = ids.iter().map(|id| runs(client, *id));
+    let mut runs = futures_util::stream::iter(runs).buffer_unordered(32);
+    while let Some(runs) = runs.next().await {
+        starts.extend(runs?.iter().map(|(from, _)| from.get()));
     }
     starts.sort_unstable();
     let from = *starts.first().ok_or("nothing started")?;

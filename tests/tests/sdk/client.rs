@@ -208,6 +208,7 @@ async fn a_resent_wire_submission_creates_no_second_execution() {
         priority: None,
         policy: Some(policy),
         requires: Vec::new(),
+        limits: Default::default(),
         tags: BTreeMap::new(),
         start: None,
         deadline: None,
