@@ -56,9 +56,9 @@ pub struct QuotaUse {
     /// Executions that are woken to take a slot, each until a time.
     pub(super) promised: Vec<(ExecutionId, TimestampMs)>,
     /// The time until which the executions that wait for the rate are spread.
-    pub(super) queue_until: TimestampMs,
+    pub queue_until: TimestampMs,
     /// Until when executions may wait for a slot.
-    pub(super) awaited_until: TimestampMs,
+    pub awaited_until: TimestampMs,
     /// When it was changed last.
     pub updated_at: TimestampMs,
 }

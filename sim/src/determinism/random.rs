@@ -63,6 +63,9 @@ pub const LANES: u64 = WEIGHTS + 10;
 /// The concern of how often budgets are charged and changed.
 pub const BUDGETS: u64 = WEIGHTS + 11;
 
+/// The concern of how often submissions name budgets and quotas.
+pub const LIMITS: u64 = WEIGHTS + 12;
+
 /// A source of random numbers.
 pub trait Source {
     /// A number in `0..bound`; zero if `bound` is zero.

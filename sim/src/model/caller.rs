@@ -15,6 +15,8 @@ pub struct Caller {
     pub number: u64,
     /// The process.
     pub process: usize,
+    /// When the operation began, in simulated time.
+    pub begun: u64,
     /// The command, if the operation carries one.
     pub command: Option<AnyCommand>,
     /// The life that its operator's call is meant for, if the sender knew it.
@@ -43,6 +45,7 @@ impl Caller {
         Self {
             number,
             process,
+            begun: 0,
             command: None,
             life: None,
             carries: None,
@@ -73,6 +76,11 @@ impl Caller {
     /// Whether its commands are unknown, because a user's program sends them through the SDK.
     pub const fn is_unknown(&self) -> bool {
         self.command.is_none() && self.carries.is_none() && self.parts.is_empty()
+    }
+
+    /// Whether it hands slots of quotas over.
+    pub fn hands_over(&self) -> bool {
+        self.command.is_none() && self.carries == Some(CommandKind::Unblock)
     }
 
     /// Whether it carries commands for which a process waits.

@@ -9,8 +9,8 @@ use ff_core::time::DurationMs;
 
 use super::{FaultKind, FaultWeights, Overrides, Plan, Trigger};
 use crate::determinism::random::{
-    BUDGETS, Draws, LANES, REACTIONS, REPLY_BYTES, RETRIES, STREAM_CAPS, STUBBORN, WAIT_RATES,
-    WEIGHTS, between, happens, one_of, stream,
+    BUDGETS, Draws, LANES, LIMITS, REACTIONS, REPLY_BYTES, RETRIES, STREAM_CAPS, STUBBORN,
+    WAIT_RATES, WEIGHTS, between, happens, one_of, stream,
 };
 
 /// How long a stubborn client tries: an execution may end and be removed in that time.
@@ -85,6 +85,9 @@ pub struct WaitRates {
     pub lanes: u64,
     /// In a thousand rounds of the operator, how many charge or change budgets.
     pub budgets: u64,
+    /// In a thousand submissions, how many name budgets or quotas; and in a thousand rounds of the
+    /// operator, how many set quotas.
+    pub limits: u64,
 }
 
 impl WaitRates {
@@ -98,13 +101,16 @@ impl WaitRates {
             rotates: one_of(draws, &[0, 40, 120, 300]),
             lanes: one_of(&mut Draws::new(seed, LANES, 0), &[0, 0, 100, 300]),
             budgets: one_of(&mut Draws::new(seed, BUDGETS, 0), &[0, 0, 100, 300]),
+            limits: one_of(&mut Draws::new(seed, LIMITS, 0), &[0, 0, 0, 0, 0, 200, 500, 900]),
         }
     }
 
     /// The same, except that `waits` of a thousand jobs open waitpoints, suspend, or write output.
     const fn scaled(self, waits: Option<u64>) -> Self {
         match waits {
-            Some(0) => Self { suspends: 0, frames: 0, rotates: 0, lanes: 0, budgets: 0, ..self },
+            Some(0) => {
+                Self { suspends: 0, frames: 0, rotates: 0, lanes: 0, budgets: 0, limits: 0, ..self }
+            }
             Some(waits) => Self { suspends: waits, frames: waits, ..self },
             None => self,
         }
@@ -226,12 +232,12 @@ impl Settings {
 
     /// The context of a process's operations.
     pub fn context(&self) -> OperationContext {
-        OperationContext::new(self.patience, Codec::default())
+        OperationContext::new(self.patience, Codec::default()).with_partitions(self.partitions)
     }
 
     /// The context of the client's operations.
     pub fn client_context(&self) -> OperationContext {
-        OperationContext::new(self.client_patience, Codec::default())
+        self.context().within(self.client_patience)
     }
 
     /// The budget of a process that calls as a user does.

@@ -11,6 +11,7 @@ use ff_core::op::{
     ReadyQueues, ReceivedSignal, ResourceChanged, Step, TakenFromLane,
 };
 use ff_core::partition::Partition;
+use ff_core::quota::{Quota, QuotaChange};
 use ff_core::store::{Cursor, Fetched, Streamed};
 use ff_core::time::{HostTime, TimestampMs};
 use ff_core::token::{Rotation as Rotated, SecretInfo};
@@ -77,8 +78,14 @@ pub enum Output {
     BudgetSet(Result<ResourceChanged<Budget, BudgetChanged>, EngineError>),
     /// A budget was charged.
     Charged(Result<ResourceChanged<Budget, ChargeOutcomes>, EngineError>),
-    /// Records of charges were removed whose time is over.
+    /// Records beside executions were removed whose time is over.
     Swept(Result<usize, EngineError>),
+    /// A quota was set.
+    QuotaSet(Result<ResourceChanged<Quota, QuotaChange>, EngineError>),
+    /// A quota was deleted or read.
+    QuotaDone(Result<(), EngineError>),
+    /// Slots of a quota were freed, checked or offered.
+    HandedOver(Result<(), EngineError>),
     /// Secrets were rotated.
     Rotated(Result<Rotated, EngineError>),
     /// Secrets were listed.

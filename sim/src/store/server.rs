@@ -390,6 +390,9 @@ fn cover(coverage: &mut Coverage, model: &Model, change: &Change<'_>) {
         // An operation that draws work and already holds the lease confirms it.
         command = CommandKind::Renew;
     }
+    if change.caller.hands_over() && change.events.is_empty() && !change.kept {
+        command = CommandKind::CheckSlot;
+    }
     let continuation = change.before.as_deref().and_then(|before| before.continuation);
     if continuation == Some(Continuation::RemoveSignals) && !change.kept {
         command = CommandKind::ForgetSignals;

@@ -8,6 +8,7 @@ use ff_core::capability::Capabilities;
 use ff_core::id::{WorkerId, WorkerInstanceId};
 use ff_core::kinds::Kinds;
 use ff_core::lane::Lanes;
+use ff_core::op::OperationContext;
 use ff_core::time::TimestampMs;
 
 use crate::determinism::clock::Clock;
@@ -87,6 +88,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The context of its operations.
+    pub fn context(&self) -> &OperationContext {
+        match self {
+            Self::Worker(worker) => &worker.agent.profile().context,
+            Self::Timekeeper(timekeeper) => timekeeper.context(),
+            Self::Client(client) => client.context(),
+            Self::Reader(reader) => reader.context(),
+            Self::Operator(operator) => operator.context(),
+            Self::Signaller(signaller) => signaller.context(),
+        }
+    }
+
     /// Takes the steps that are due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
         match self {
@@ -128,7 +141,10 @@ impl Kind {
             (Self::Timekeeper(timekeeper), Output::Ticked(report)) => {
                 timekeeper.ticked(&report, cx);
             }
-            (Self::Timekeeper(_), Output::Command(..)) => {}
+            (Self::Timekeeper(timekeeper), Output::Swept(result)) => {
+                timekeeper.swept(&result, cx);
+            }
+            (Self::Timekeeper(_), Output::Command(..)) | (_, Output::HandedOver(_)) => {}
             (Self::Client(client), Output::Drawn(result)) => client.drawn(result, cx),
             (Self::Client(client), Output::Command(origin, result)) => {
                 client.answered(origin, result, cx);

@@ -5,6 +5,7 @@ mod arrivals;
 mod budgets;
 mod calls;
 mod grants;
+mod hand_overs;
 mod host;
 mod lanes;
 mod messages;
@@ -280,7 +281,7 @@ impl World {
         if self.report.steps >= liveness::MAX_STEPS {
             return self.stuck(|| format!("no end after {} steps", liveness::MAX_STEPS));
         }
-        self.now = at;
+        (self.now, self.server.model.at) = (at, at);
         let Some(event) = self.awake(event) else { return Ok(()) };
         self.report.steps += 1;
         self.server.hash.number(at);
@@ -381,7 +382,7 @@ impl World {
             Effect::Start { mut task, about } => {
                 let number = self.callers.len() as u64;
                 let present = self.present(&about);
-                let caller = caller(number, process, about);
+                let caller = Caller { begun: self.now, ..caller(number, process, about) };
                 self.callers.insert(number, caller);
                 let host = &mut self.hosts[process];
                 host.operations += 1;
@@ -429,6 +430,12 @@ impl World {
     fn follow(&mut self, number: u64, step: Step<Output>) -> Result<(), Broken> {
         self.check_retries(number, &step)?;
         self.check_lanes(number, &step)?;
+        let process = self.running.get(&number).map(|running| running.process);
+        self.go_on(number, step)?;
+        process.map_or(Ok(()), |process| self.hand_over(process))
+    }
+
+    fn go_on(&mut self, number: u64, step: Step<Output>) -> Result<(), Broken> {
         match step {
             Step::Send(request) => {
                 self.send(number, request);
