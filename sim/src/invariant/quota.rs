@@ -7,12 +7,15 @@
 //! Both are judged by the commits alone: which executions have leases or grants, when slots were
 //! taken, and when executions were admitted.
 
+use std::collections::BTreeSet;
+
 use ff_core::id::{ExecutionId, GrantId};
-use ff_core::quota::{Quota, QuotaLimits, QuotaRef, QuotaUse};
+use ff_core::quota::{Holder, Quota, QuotaLimits, QuotaRef, QuotaUse};
 use ff_core::store::Member;
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::model::Model;
+use crate::model::caller::Caller;
 use crate::model::change::Change;
 use crate::model::quotas::{Admitted, KnownUse, counts, running_under};
 use crate::report::invariants::Invariant;
@@ -29,6 +32,15 @@ const STEPS: u64 = 128;
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let Some((after, grant)) = starts(change) else { return Ok(()) };
     let Some(limited) = &after.limits else { return Ok(()) };
+    let (asked_at, written) = (change.caller.asked_quota_at, model.quotas.written.get(&change.id));
+    let is_known = change.caller.is_traced && !limited.limits.quotas.is_empty();
+    ensure!(
+        !is_known || change.before.is_none() || asked_at >= written.copied(),
+        CONCURRENCY,
+        "{} starts, but its quotas were asked at {asked_at:?} ms, before its record was written at \
+         {written:?} ms",
+        change.id
+    );
     for of in &limited.limits.quotas {
         check_slot(model, change, grant, of)?;
     }
@@ -41,6 +53,45 @@ pub fn starts<'c>(change: &'c Change<'_>) -> Option<(&'c ff_core::execution::Exe
     let grant = running_under(after)?;
     let before = change.before.as_deref().and_then(running_under);
     (before != Some(grant)).then_some((after, grant))
+}
+
+/// The grant under which an execution with quotas has ceased to run with this commit.
+pub fn stops(change: &Change<'_>) -> Option<GrantId> {
+    let before = change.before.as_deref()?;
+    let has_quotas = before.limits.as_ref().is_some_and(|it| !it.limits.quotas.is_empty());
+    let grant = running_under(before).filter(|_| has_quotas)?;
+    let after = change.after.as_deref().and_then(running_under);
+    (after != Some(grant)).then_some(grant)
+}
+
+/// A program frees the slots of an execution that it has stopped.
+pub fn check_freed(
+    model: &Model,
+    stopped: &[GrantId],
+    freed: &BTreeSet<GrantId>,
+) -> Result<(), Broken> {
+    let left = stopped.iter().find(|grant| !freed.contains(grant));
+    let watched = model.watched.contains(Invariant::QuotaSlots);
+    ensure!(left.is_none() || !watched, CONCURRENCY, "the slots of {left:?} are not freed");
+    Ok(())
+}
+
+/// An operation whose calls were all answered gives back the slots under which nothing started.
+pub fn check_given_back(
+    model: &Model,
+    caller: &Caller,
+    freed: &BTreeSet<GrantId>,
+) -> Result<(), Broken> {
+    let reserved = model.quotas.reserved.get(&caller.number);
+    if caller.failed || caller.resent || model.jumps > 0 {
+        return Ok(());
+    }
+    let is_given = |grant: &&GrantId| model.quotas.given.contains_key(grant);
+    let mut unused = reserved.into_iter().flatten().filter(|grant| !is_given(grant));
+    let left = unused.find(|grant| !freed.contains(grant));
+    let watched = model.watched.contains(Invariant::QuotaSlots);
+    ensure!(left.is_none() || !watched, CONCURRENCY, "the slots of {left:?} are not given back");
+    Ok(())
 }
 
 fn check_slot(
@@ -98,8 +149,8 @@ fn running(
 pub struct UseCommit<'c> {
     /// The record as it was written; `None` if it was removed.
     pub after: Option<&'c QuotaUse>,
-    /// Whether it frees slots and offers them, and admits nothing.
-    pub hands_over: bool,
+    /// The operation that made it.
+    pub caller: &'c Caller,
     /// The clock of its partition.
     pub now: TimestampMs,
 }
@@ -119,6 +170,7 @@ impl UseCommit<'_> {
                 let runs = model.records.get(&held.execution).and_then(|it| running_under(it));
                 let is_free = runs != Some(held.grant);
                 ensure!(is_free, CONCURRENCY, "a slot is freed under which it runs: {held:?}");
+                self.check_fenced(model, before, held)?;
             }
         }
         let Some(after) = self.after else {
@@ -143,9 +195,12 @@ impl UseCommit<'_> {
             }
         }
         for held in &after.holders {
-            known.taken.entry(held.grant).or_insert(at);
+            known.taken.entry(held.grant).or_insert_with(|| {
+                model.quotas.reserved.entry(self.caller.number).or_default().push(held.grant);
+                at
+            });
         }
-        if !self.hands_over {
+        if !self.caller.hands_over() {
             known.move_to(limits, self.now);
         }
         if let Some(grant) = admitted {
@@ -157,10 +212,32 @@ impl UseCommit<'_> {
         Ok(())
     }
 
+    /// The slot of a grant that was never committed is freed by the operation that took it, which
+    /// has given up; or after the record has got a new version, so that no commit of the grant that
+    /// is in flight can be applied.
+    fn check_fenced(
+        &self,
+        model: &Model,
+        before: Option<&KnownUse>,
+        held: &Holder,
+    ) -> Result<(), Broken> {
+        let is_given = model.quotas.given.contains_key(&held.grant);
+        let is_own = self.caller.gives_back == Some(held.grant);
+        let is_there = model.records.contains_key(&held.execution);
+        let taken = before.and_then(|before| before.taken.get(&held.grant));
+        let is_new = model.quotas.written.get(&held.execution) >= taken;
+        ensure!(
+            is_given || is_own || !is_there || is_new || model.jumps > 0,
+            CONCURRENCY,
+            "a slot is freed, but a commit of its grant may still be applied: {held:?}"
+        );
+        Ok(())
+    }
+
     /// The grant of the execution that this commit admits, if it admits one and the quota limits
     /// the rate. One that has to wait instead moves a time at which others wait.
     fn admitted(&self, before: Option<&KnownUse>, limits: QuotaLimits) -> Option<Option<GrantId>> {
-        let after = self.after.filter(|_| !self.hands_over && limits.rate.is_some())?;
+        let after = self.after.filter(|_| !self.caller.hands_over() && limits.rate.is_some())?;
         let known = |grant| {
             let holders = before.into_iter().flat_map(|before| &before.record.holders);
             holders.clone().any(|held| held.grant == grant)

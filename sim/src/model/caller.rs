@@ -1,7 +1,7 @@
 //! The senders of requests.
 
 use ff_core::execution::{AnyCommand, Complete, Decide, Execution, Fence};
-use ff_core::id::ExecutionId;
+use ff_core::id::{ExecutionId, GrantId};
 use ff_core::time::DurationMs;
 
 use crate::model::budgets::BudgetCall;
@@ -17,6 +17,12 @@ pub struct Caller {
     pub process: usize,
     /// When the operation began, in simulated time.
     pub begun: u64,
+    /// Whether all its requests are known to be its own.
+    pub is_traced: bool,
+    /// When the store served its latest request about a quota, in simulated time.
+    pub asked_quota_at: Option<u64>,
+    /// Whether it frees the slot of this grant because nothing was started under it.
+    pub gives_back: Option<GrantId>,
     /// The command, if the operation carries one.
     pub command: Option<AnyCommand>,
     /// The life that its operator's call is meant for, if the sender knew it.
@@ -46,6 +52,9 @@ impl Caller {
             number,
             process,
             begun: 0,
+            is_traced: false,
+            asked_quota_at: None,
+            gives_back: None,
             command: None,
             life: None,
             carries: None,

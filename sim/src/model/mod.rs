@@ -178,6 +178,11 @@ impl Model {
         self.note_life(change);
         self.note_leases(change);
         self.waits.note(change, self.jumps);
+        if let (Some(after), false) = (&change.after, change.kept)
+            && after.limits.is_some()
+        {
+            self.quotas.written.insert(change.id, self.at);
+        }
         if let Some((_, grant)) = quota::starts(change) {
             self.quotas.given.insert(grant, change.caller.begun);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ff_core::execution::{Execution, LeaseFate, Phase};
-use ff_core::id::GrantId;
+use ff_core::id::{ExecutionId, GrantId};
 use ff_core::quota::{QuotaLimits, QuotaRef, QuotaUse};
 use ff_core::store::Member;
 use ff_core::time::TimestampMs;
@@ -50,6 +50,10 @@ pub struct Quotas {
     /// When each grant under which an execution runs was given, in simulated time: when the
     /// operation began that gave it.
     pub given: BTreeMap<GrantId, u64>,
+    /// The slots that each operation has taken, by its number.
+    pub reserved: BTreeMap<u64, Vec<GrantId>>,
+    /// When the record of each execution that has quotas was written last, in simulated time.
+    pub written: BTreeMap<ExecutionId, u64>,
     /// When the store last lost commits, in simulated time.
     pub lost_at: Option<u64>,
 }

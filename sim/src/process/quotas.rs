@@ -24,11 +24,11 @@ pub fn begin(
     match entropy.below(12) {
         0 => {
             let delete = ChangeResource::new(DeleteQuota { namespace, id, partitions }, patience);
-            cx.begin(About::Nothing, delete, |done| Output::QuotaDone(done.map(drop)));
+            cx.begin(About::Nothing, delete, |_| Output::QuotaDone);
         }
         1 => {
             let look = ChangeResource::new(LookAtQuota { namespace, id, partitions }, patience);
-            cx.begin(About::Nothing, look, |done| Output::QuotaDone(done.map(drop)));
+            cx.begin(About::Nothing, look, |_| Output::QuotaDone);
         }
         _ => set(number, limits(number, entropy), partitions, patience, cx),
     }

@@ -82,10 +82,10 @@ pub enum Output {
     Swept(Result<usize, EngineError>),
     /// A quota was set.
     QuotaSet(Result<ResourceChanged<Quota, QuotaChange>, EngineError>),
-    /// A quota was deleted or read.
-    QuotaDone(Result<(), EngineError>),
-    /// Slots of a quota were freed, checked or offered.
-    HandedOver(Result<(), EngineError>),
+    /// A quota was deleted or read, or that has failed.
+    QuotaDone,
+    /// Slots of a quota were freed, checked or offered, or that has failed.
+    HandedOver,
     /// Secrets were rotated.
     Rotated(Result<Rotated, EngineError>),
     /// Secrets were listed.

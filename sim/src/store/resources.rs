@@ -58,8 +58,7 @@ impl ResourceWrites {
                 }
                 RecordKey::Resource(ResourceKind::QuotaUses, id) => {
                     let usage = understood::<Kept<QuotaUse>>(bytes)?.record;
-                    let (after, hands_over) = (Some(&usage), caller.hands_over());
-                    UseCommit { after, hands_over, now }.note(model, *id)?;
+                    UseCommit { after: Some(&usage), caller, now }.note(model, *id)?;
                 }
                 _ => ensure!(false, "BOUNDS", "{key:?} is written with a record of another kind"),
             }
@@ -87,7 +86,7 @@ impl ResourceWrites {
             if let RecordKey::Resource(ResourceKind::Quotas, id) = key {
                 model.quotas.note_limits(*id, None, at);
             } else if let RecordKey::Resource(ResourceKind::QuotaUses, id) = key {
-                UseCommit { after: None, hands_over: false, now }.note(model, *id)?;
+                UseCommit { after: None, caller, now }.note(model, *id)?;
             } else if let RecordKey::Resource(_, id) = key {
                 let known = &mut model.budgets;
                 let early = known.charges.get(id).filter(|charge| now < charge.expires_at);

@@ -1,14 +1,15 @@
 //! The processes of a run, their clocks, and their starts.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use ff_core::agent::WorkerProfile;
 use ff_core::capability::Capabilities;
-use ff_core::id::{WorkerId, WorkerInstanceId};
+use ff_core::id::{GrantId, WorkerId, WorkerInstanceId};
 use ff_core::kinds::Kinds;
 use ff_core::lane::Lanes;
-use ff_core::op::OperationContext;
+use ff_core::op::{OperationContext, UseTask};
 use ff_core::time::TimestampMs;
 
 use crate::determinism::clock::Clock;
@@ -52,6 +53,10 @@ pub struct Host {
     pub requests_lost_until: u64,
     /// Until when messages to it are lost.
     pub replies_lost_until: u64,
+    /// Its work on quotas that has to be done next.
+    pub tasks: VecDeque<UseTask>,
+    /// The grants whose slots it frees.
+    pub freed: BTreeSet<GrantId>,
     /// The lanes that it has read.
     pub lanes: KnownLanes,
     /// The retries that it has left, if its calls share a budget.
@@ -144,7 +149,7 @@ impl Kind {
             (Self::Timekeeper(timekeeper), Output::Swept(result)) => {
                 timekeeper.swept(&result, cx);
             }
-            (Self::Timekeeper(_), Output::Command(..)) | (_, Output::HandedOver(_)) => {}
+            (Self::Timekeeper(_), Output::Command(..)) | (_, Output::HandedOver) => {}
             (Self::Client(client), Output::Drawn(result)) => client.drawn(result, cx),
             (Self::Client(client), Output::Command(origin, result)) => {
                 client.answered(origin, result, cx);
@@ -266,6 +271,8 @@ pub fn host(
         paused_until: 0,
         requests_lost_until: 0,
         replies_lost_until: 0,
+        tasks: VecDeque::new(),
+        freed: BTreeSet::new(),
         lanes: KnownLanes::default(),
         retries: budgeted.then(|| RetriesLeft::new(settings.retries)),
         in_order: (now, now),

@@ -40,7 +40,7 @@ use crate::invariant::answer::Seen;
 use crate::invariant::frame::Watched;
 use crate::invariant::readers::Followed;
 use crate::invariant::retries::RetriesLeft;
-use crate::invariant::{health, liveness};
+use crate::invariant::{health, liveness, quota};
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::shown_leases::ShownLeases;
@@ -382,7 +382,8 @@ impl World {
             Effect::Start { mut task, about } => {
                 let number = self.callers.len() as u64;
                 let present = self.present(&about);
-                let caller = Caller { begun: self.now, ..caller(number, process, about) };
+                let caller =
+                    Caller { begun: self.now, is_traced: true, ..caller(number, process, about) };
                 self.callers.insert(number, caller);
                 let host = &mut self.hosts[process];
                 host.operations += 1;
@@ -430,9 +431,17 @@ impl World {
     fn follow(&mut self, number: u64, step: Step<Output>) -> Result<(), Broken> {
         self.check_retries(number, &step)?;
         self.check_lanes(number, &step)?;
-        let process = self.running.get(&number).map(|running| running.process);
+        let Some(process) = self.running.get(&number).map(|running| running.process) else {
+            return Ok(());
+        };
+        let is_done = matches!(step, Step::Done(_));
+        self.note_tasks(process);
+        if is_done {
+            let freed = &self.hosts[process].freed;
+            quota::check_given_back(&self.server.model, &self.callers[&number], freed)?;
+        }
         self.go_on(number, step)?;
-        process.map_or(Ok(()), |process| self.hand_over(process))
+        self.hand_over(process)
     }
 
     fn go_on(&mut self, number: u64, step: Step<Output>) -> Result<(), Broken> {

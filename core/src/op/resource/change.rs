@@ -32,6 +32,8 @@ pub struct ChangeResource<C: Change> {
     patience: Patience,
     /// The commits that may be applied although no reply says so, the latest last.
     sent: Vec<Sent<C>>,
+    /// How many commits have arrived after the end of their window.
+    late: u32,
     pending: Pending,
 }
 
@@ -102,7 +104,7 @@ impl<C: Change> ChangeResource<C> {
     ) -> Self {
         let id = change.target();
         let pending = Pending::Nothing;
-        Self { change, id, writer, known, patience, sent: Vec::new(), pending }
+        Self { change, id, writer, known, patience, sent: Vec::new(), late: 0, pending }
     }
 
     /// Returns the change.
@@ -178,7 +180,8 @@ impl<C: Change> ChangeResource<C> {
             self.settle(&basis);
         }
         let beside: Vec<_> = basis.beside.iter().map(|beside| record_of(beside.as_ref())).collect();
-        let facts = Facts { record: basis.record.as_ref().map(|l| l.record()), beside: &beside };
+        let record = basis.record.as_ref().map(|l| l.record());
+        let facts = Facts { record, beside: &beside, late: self.late };
         let changed = match self.change.decide(&facts, at) {
             Err(rejection) if basis.fresh && self.sent.is_empty() => {
                 return Step::fail(rejection);
@@ -323,6 +326,7 @@ impl<C: Change> ChangeResource<C> {
                 self.decide(basis, now)
             }
             UnitReply::OutsideWindow => {
+                self.late += 1;
                 Step::retry(self.patience.after_refusal(C::NAME, self.in_doubt(), now))
             }
         }
