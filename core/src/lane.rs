@@ -264,7 +264,7 @@ mod tests {
         change: &SetLane,
         now: u64,
     ) -> Changed<Lanes, Lanes, LaneChange> {
-        let facts = Facts { record, beside: &[] };
+        let facts = Facts { record, beside: &[], late: 0 };
         change.decide(&facts, TimestampMs::new(now)).expect("the change is allowed")
     }
 
@@ -325,7 +325,7 @@ mod tests {
         let kept = crate::resource::Kept::new(lanes.clone());
         let bytes = encode(&kept, FORMAT).len() + crate::resource::WRITERS * 20;
         assert!(bytes <= MAX_RECORD_BYTES, "{bytes} bytes");
-        let facts = Facts { record: Some(&lanes), beside: &[] };
+        let facts = Facts { record: Some(&lanes), beside: &[], late: 0 };
         let refused = changes[MAX_LANES].decide(&facts, TimestampMs::ZERO).unwrap_err();
         assert_eq!(refused.kind(), RejectionKind::InvalidInput);
         let longer = SetLane {

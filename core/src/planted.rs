@@ -76,6 +76,18 @@ mod bugs {
         SuspendedKeepsSlot,
         /// After a conflict a grant is given although its limits were asked before it.
         AdmissionReused,
+        /// Admissions are forgotten when the clock steps back.
+        AdmissionsForgotten,
+        /// An admission may be committed at any time.
+        AdmissionWindowForgotten,
+        /// A slot that is freed a second time frees another one.
+        FreedTwiceFreesTwo,
+        /// A slot is kept for an execution without an end.
+        PromiseKept,
+        /// An execution that a limit holds back is not looked at again.
+        LimitRecheckForgotten,
+        /// A rate is counted from the start of fixed windows on.
+        WindowNotSliding,
         /// After a conflict the old decision is sent again.
         OldDecisionRetried,
         /// A worker takes executions of paused lanes.

@@ -13,21 +13,23 @@ use ff_core::execution::{
     Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, BlockEntry, BlockKind, Blocks,
     ClaimKind, ConsumedGrant, ContentDigest, Continuation, Counted, Counts, DelayReason, Event,
     Execution, FailOutcome, Fence, Frame, Grant, GrantAudit, Interruption, Join, LatestSuspension,
-    Lease, LeaseFate, NextAttempt, NotBefore, OperatorOutcome, Outcome, Phase, Progress, Release,
-    ReleaseOutcome, ResumedBy, Resumes, Resumption, Runnable, SignalContext, SignalEffect,
+    Lease, LeaseFate, Limited, NextAttempt, NotBefore, OperatorOutcome, Outcome, Phase, Progress,
+    Release, ReleaseOutcome, ResumedBy, Resumes, Resumption, Runnable, SignalContext, SignalEffect,
     SignalRecord, Suspended, SuspendedHow, Suspension, Tallies, Tally, Terminal, Timeout, Waiting,
     Waitpoint, WaitpointState, WorkFailure,
 };
 use ff_core::id::{
-    AttemptId, AttemptIndex, CorrelationId, ExecutionId, ExecutionKind, FailureCategory, FrameType,
-    GrantId, LaneId, LeaseEpoch, LeaseId, Namespace, Nonce, RequestId, SignalCategory, SignalId,
-    SignalName, SignalSource, SignalSourceType, SuspensionId, WaitpointId, WaitpointKey, WorkerId,
-    WorkerInstanceId,
+    AttemptId, AttemptIndex, BudgetId, CorrelationId, ExecutionId, ExecutionKind, FailureCategory,
+    FrameType, GrantId, LaneId, LeaseEpoch, LeaseId, Namespace, Nonce, QuotaId, QuotaKey,
+    RequestId, SignalCategory, SignalId, SignalName, SignalSource, SignalSourceType, SuspensionId,
+    WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
 };
+use ff_core::limits::Limits;
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::{
     Backoff, ExecutionPolicy, Priority, ReclaimMode, RetryPolicy, TimeoutPolicy,
 };
+use ff_core::quota_ref::QuotaRef;
 use ff_core::state::TerminalOutcome;
 use ff_core::store::codec::{DecodeError, FORMAT, checksummed, decode, encode};
 use ff_core::store::{JournalEntry, StoreMeta};
@@ -98,6 +100,16 @@ pub fn plain(phase: Phase) -> Execution {
         progress: None,
         last_release: None,
         requests: Bounded::new(),
+        limits: Some(Box::new(Limited {
+            limits: Limits {
+                budgets: vec![BudgetId::new("llm")],
+                quotas: vec![QuotaRef {
+                    quota: QuotaId::new("exports"),
+                    key: Some(QuotaKey::new("ada")),
+                }],
+            },
+            waits_for: Some(0),
+        })),
         waiting: None,
         framed: 0,
         continuation: None,

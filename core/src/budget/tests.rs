@@ -33,7 +33,7 @@ fn create(soft: u64, hard: u64, reset: BudgetReset) -> CreateBudget {
 }
 
 fn budget(soft: u64, hard: u64, reset: BudgetReset, now: u64) -> Budget {
-    let facts = Facts { record: None, beside: &[] };
+    let facts = Facts { record: None, beside: &[], late: 0 };
     create(soft, hard, reset).decide(&facts, at(now)).unwrap().outcome.budget
 }
 
@@ -55,7 +55,7 @@ fn knowing(
 ) -> Reported {
     let config = PartitionConfig::default();
     let change = ReportUsage::new(&budget.namespace, budget.id.clone(), charges, &config);
-    change.decide(&Facts { record: Some(budget), beside }, at(now)).unwrap()
+    change.decide(&Facts { record: Some(budget), beside, late: 0 }, at(now)).unwrap()
 }
 
 fn charge(amounts: &[(&str, u64)], key: Option<&str>) -> Charge {
@@ -131,7 +131,7 @@ fn an_unknown_dimension_or_budget_is_an_error_and_changes_nothing() {
     assert!(changed.beside.is_empty());
     let config = PartitionConfig::default();
     let change = ReportUsage::new(&budget.namespace, budget.id.clone(), charges, &config);
-    let missing = change.decide(&Facts { record: None, beside: &[] }, at(0));
+    let missing = change.decide(&Facts { record: None, beside: &[], late: 0 }, at(0));
     assert_eq!(missing.unwrap_err(), Rejection::BudgetNotFound { budget: budget.id });
 }
 
@@ -176,7 +176,7 @@ fn requests_are_recognised_and_a_reset_keeps_the_periods() {
         request_id: RequestId::new("reset"),
         partitions: PartitionConfig::default(),
     };
-    let facts = |record| Facts { record: Some(record), beside: &[] };
+    let facts = |record| Facts { record: Some(record), beside: &[], late: 0 };
     let done = reset.decide(&facts(&full), at(HOUR + 1)).unwrap().outcome;
     assert!(!done.repeated);
     assert_eq!((done.budget.dimensions[0].used, done.budget.period_start), (0, at(HOUR / 2)));
@@ -212,7 +212,7 @@ fn limits_change_and_the_usage_stays() {
             request_id: RequestId::new("update"),
             partitions: PartitionConfig::default(),
         };
-        let facts = Facts { record: Some(&full), beside: &[] };
+        let facts = Facts { record: Some(&full), beside: &[], late: 0 };
         change.decide(&facts, at(0)).map(|changed| changed.outcome.budget)
     };
     let lowered = update(vec![("tokens", 0, 50)]).unwrap();

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::planted::planted;
 use crate::time::{DurationMs, TimestampMs, Window};
 
 use super::record::Rate;
@@ -9,11 +10,18 @@ use super::record::Rate;
 /// The steps that a window is divided into, about.
 const STEPS: u64 = 128;
 
+/// How much later than its step and the next one an admission may be committed, by the number of
+/// earlier commits of the same one that came too late. The network decides how long that takes.
+const SLACK: [DurationMs; 4] =
+    [DurationMs::ZERO, DurationMs::new(100), DurationMs::new(400), DurationMs::new(2_000)];
+
 /// The latest admissions, counted by steps of the use record's clock.
 ///
-/// An admission is committed within its step or the next one. So the admissions of any window, as
-/// long as it is, are within as many steps as it touches, and two more; their sum never exceeds the
-/// maximum. That costs about 1.5 % of what the quota allows. \[INV-QUOTA-2\]
+/// An admission is committed at the latest in the step after the one that it counts in. So the
+/// admissions of any window, as long as it is, are within as many steps as it touches, and two more;
+/// their sum never exceeds the maximum. That costs about 1.5 % of what the quota allows. If the
+/// network is so slow that a commit comes too late, the next one counts in a later step, at most 2 s
+/// ahead, and as much longer. \[INV-QUOTA-2\]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Admissions {
     /// The length of a step; 0 if nothing was counted.
@@ -45,25 +53,41 @@ pub(super) fn spacing(rate: Rate) -> DurationMs {
 }
 
 impl Admissions {
-    /// Counts one more admission, unless the window is full. Returns when it may be committed.
-    pub(super) fn admit(&mut self, rate: Rate, now: TimestampMs) -> Result<Window, WindowFull> {
+    /// Counts one more admission, unless the window is full. Returns when it may be committed, and
+    /// the time at which it counts. `late`: how many of its commits have come too late.
+    pub(super) fn admit(
+        &mut self,
+        rate: Rate,
+        now: TimestampMs,
+        late: u32,
+    ) -> Result<(Window, TimestampMs), WindowFull> {
         let (step, steps) = (step_of(rate), steps_of(rate));
         self.change_step(step);
         let current = now.get() / step.get();
         self.follow(current);
-        let oldest = (current + 1).saturating_sub(steps);
+        let mut oldest = (current + 1).saturating_sub(steps);
+        if planted!(WindowNotSliding) {
+            oldest = current / steps * steps;
+        }
         self.counts.retain(|(number, _)| *number >= oldest);
         let admitted: u64 = self.counts.iter().map(|(_, count)| u64::from(*count)).sum();
         if admitted >= u64::from(rate.max) {
             return Err(WindowFull { wait: self.wait(admitted, rate, now) });
         }
-        match self.counts.last_mut() {
-            Some((number, count)) if *number == current => *count = count.saturating_add(1),
-            _ => self.counts.push((current, 1)),
+        let slack = SLACK[SLACK.len().min(late as usize + 1) - 1];
+        let ahead = slack.get().div_ceil(step.get());
+        let counted = current + ahead;
+        match self.counts.binary_search_by_key(&counted, |(number, _)| *number) {
+            Ok(place) => self.counts[place].1 = self.counts[place].1.saturating_add(1),
+            Err(place) => self.counts.insert(place, (counted, 1)),
+        }
+        if planted!(AdmissionWindowForgotten) {
+            return Ok((Window::ALWAYS, now));
         }
         let start = TimestampMs::new(current * step.get());
-        let end = start.plus(step).plus(step);
-        Ok(Window::from(start).and(Window::until(end)))
+        let end = TimestampMs::new((counted + 2) * step.get());
+        let counted_at = now.plus(DurationMs::new(ahead * step.get()));
+        Ok((Window::from(start).and(Window::until(end)), counted_at))
     }
 
     /// Takes back an admission of this time, of an execution that did not start.
@@ -116,8 +140,12 @@ impl Admissions {
     /// If the clock has stepped back, all admissions move back with it: they are no older than
     /// before.
     fn follow(&mut self, current: u64) {
+        if planted!(AdmissionsForgotten) {
+            self.counts.retain(|(number, _)| *number <= current);
+        }
         let latest = self.counts.last().map_or(0, |(number, _)| *number);
-        let back = latest.saturating_sub(current);
+        let ahead = SLACK[SLACK.len() - 1].get().div_ceil(self.step.get().max(1));
+        let back = latest.saturating_sub(current + ahead);
         self.counts.iter_mut().for_each(|(number, _)| *number = number.saturating_sub(back));
     }
 }

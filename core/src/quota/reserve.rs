@@ -105,16 +105,19 @@ impl Change for Reserve {
                 return Ok(no_slot(usage, limit, facts.record, now));
             }
         }
-        let mut window = Window::ALWAYS;
+        let (mut window, mut since) = (Window::ALWAYS, now);
         if let Some(rate) = quota.limits.rate {
             let waits = usage.queue_until.since(now);
             let is_queued = waits > DurationMs::ZERO && !self.has_waited;
             let admitted = match is_queued {
                 true => Err(waits),
-                false => usage.admissions.admit(rate, now).map_err(|full| full.wait.max(waits)),
+                false => usage
+                    .admissions
+                    .admit(rate, now, facts.late)
+                    .map_err(|full| full.wait.max(waits)),
             };
             match admitted {
-                Ok(admitted) => window = admitted,
+                Ok((admitted, counted_at)) => (window, since) = (admitted, counted_at),
                 Err(wait) => {
                     let retry_after = wait.min(MAX_WAIT).max(DurationMs::new(1));
                     usage.queue_until = now.plus(retry_after).plus(spacing(rate));
@@ -124,7 +127,7 @@ impl Change for Reserve {
             }
         }
         if quota.limits.concurrency.is_some() {
-            let (since, check_at) = (now, now.plus(FIRST_CHECK));
+            let check_at = now.plus(FIRST_CHECK);
             let (execution, grant) = (self.execution, self.grant);
             usage.holders.push(Holder { execution, grant, since, check_at });
         }

@@ -18,6 +18,8 @@ struct Bench {
     quota: Option<Quota>,
     usage: Option<QuotaUse>,
     now: u64,
+    /// How many commits came too late.
+    late: u32,
 }
 
 fn of() -> QuotaRef {
@@ -34,7 +36,7 @@ fn grant(number: u128) -> GrantId {
 
 impl Bench {
     fn new(limits: QuotaLimits) -> Self {
-        let mut bench = Self { quota: None, usage: None, now: 1_000_000 };
+        let mut bench = Self { quota: None, usage: None, now: 1_000_000, late: 0 };
         bench.set(limits);
         bench
     }
@@ -42,7 +44,7 @@ impl Bench {
     fn set(&mut self, limits: QuotaLimits) {
         let (namespace, id) = (Namespace::new("n"), QuotaId::new("q"));
         let set = SetQuota { namespace, id, limits, partitions: PartitionConfig::default() };
-        let facts = Facts { record: self.quota.as_ref(), beside: &[] };
+        let facts = Facts { record: self.quota.as_ref(), beside: &[], late: 0 };
         let changed = set.decide(&facts, TimestampMs::new(self.now)).unwrap();
         if let NextResource::Put(quota) = changed.next {
             self.quota = Some(quota);
@@ -64,7 +66,7 @@ impl Bench {
             partitions: PartitionConfig::default(),
         };
         let beside = [self.quota.clone()];
-        let facts = Facts { record: self.usage.as_ref(), beside: &beside };
+        let facts = Facts { record: self.usage.as_ref(), beside: &beside, late: self.late };
         let changed = reserve.decide(&facts, TimestampMs::new(self.now)).unwrap();
         assert!(changed.window.contains(TimestampMs::new(self.now)), "it holds now");
         if let NextResource::Put(usage) = changed.next {
@@ -86,7 +88,7 @@ impl Bench {
             partitions: PartitionConfig::default(),
         };
         let beside = [self.quota.clone()];
-        let facts = Facts { record: self.usage.as_ref(), beside: &beside };
+        let facts = Facts { record: self.usage.as_ref(), beside: &beside, late: 0 };
         let changed = update.decide(&facts, TimestampMs::new(self.now)).unwrap();
         if let NextResource::Put(usage) = changed.next {
             self.usage = Some(usage);
@@ -187,6 +189,27 @@ fn a_rate_that_is_asked_all_the_time_is_nearly_used_up() {
     }
 }
 
+/// With a slow network a commit arrives after its window. The next ones have more time, and count
+/// towards the rate for as much longer. \[INV-QUOTA-2\]
+#[test]
+fn an_admission_that_comes_too_late_gets_more_time() {
+    let mut bench = Bench::new(rate(1, 1_000));
+    let mut allowed = Vec::new();
+    for late in 0..5 {
+        (bench.late, bench.now) = (late, 1_000_000 + u64::from(late) * 100_000);
+        let asked_at = bench.now;
+        assert_eq!(bench.reserve_late(u128::from(late), true, true), Reserved::Admitted);
+        allowed.push(bench.now - asked_at);
+        bench.late = 0;
+        bench.now += 999;
+        assert!(matches!(bench.reserve(99, true), Reserved::Refused(_)), "{late} too late");
+        bench.now += 40;
+        assert_eq!(bench.reserve(99, true), Reserved::Admitted, "{late} too late");
+    }
+    assert!(allowed[0] < 15 && allowed[1] >= 100 && allowed[2] >= 400, "{allowed:?}");
+    assert!((2_000..2_030).contains(&allowed[3]) && allowed[3] == allowed[4], "{allowed:?}");
+}
+
 #[test]
 fn limits_out_of_bounds_are_refused() {
     let none = QuotaLimits::default();
@@ -213,7 +236,8 @@ proptest! {
             bench.now += step;
             for _ in 0..max {
                 number += 1;
-                let is_late = late == 0;
+                let is_late = late % 7 == 0;
+                bench.late = u32::from(late) % 5;
                 if bench.reserve_late(number, true, is_late) != Reserved::Admitted {
                     break;
                 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ExecutionId, GrantId, Namespace};
 use crate::partition::PartitionConfig;
+use crate::planted::planted;
 use crate::quota_ref::QuotaRef;
 use crate::resource::{Resource, ResourceId, ResourceKind};
 use crate::time::{DurationMs, TimestampMs};
@@ -29,7 +30,7 @@ pub struct Holder {
     pub execution: ExecutionId,
     /// The grant under which its worker claims it; the lease remembers it.
     pub grant: GrantId,
-    /// Since when, by the use record's clock.
+    /// Since when it counts, by the use record's clock: with a slow network up to 2 s ahead.
     pub since: TimestampMs,
     /// When the slot is compared with the execution's record, which frees it if the execution no
     /// longer has the grant.
@@ -56,9 +57,9 @@ pub struct QuotaUse {
     /// Executions that are woken to take a slot, each until a time.
     pub(super) promised: Vec<(ExecutionId, TimestampMs)>,
     /// The time until which the executions that wait for the rate are spread.
-    pub(super) queue_until: TimestampMs,
+    pub queue_until: TimestampMs,
     /// Until when executions may wait for a slot.
-    pub(super) awaited_until: TimestampMs,
+    pub awaited_until: TimestampMs,
     /// When it was changed last.
     pub updated_at: TimestampMs,
 }
@@ -119,7 +120,8 @@ impl QuotaUse {
     /// Forgets what is over at this time.
     pub(super) fn roll(&mut self, now: TimestampMs) {
         let latest = now.plus(PROMISED_FOR);
-        self.promised.retain(|(_, until)| (now..=latest).contains(until) && *until > now);
+        let kept = planted!(PromiseKept);
+        self.promised.retain(|(_, until)| kept || (now..=latest).contains(until) && *until > now);
         self.queue_until = self.queue_until.min(now.plus(super::reserve::MAX_WAIT));
         self.updated_at = now;
     }

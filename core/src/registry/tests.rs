@@ -66,7 +66,7 @@ fn apply<C>(record: &mut Option<Worker>, change: &C, now: u64) -> Result<(), Rej
 where
     C: Change<Record = Worker, Beside = Worker, Outcome = ()>,
 {
-    let facts = Facts { record: record.as_ref(), beside: &[] };
+    let facts = Facts { record: record.as_ref(), beside: &[], late: 0 };
     let changed = change.decide(&facts, TimestampMs::new(now))?;
     assert!(changed.window.contains(TimestampMs::new(now)), "{changed:?} at {now}");
     match changed.next {
@@ -89,7 +89,7 @@ fn a_second_process_waits_for_the_end_of_the_first_or_takes_over() {
     let refused = apply(&mut record, &register(2, false), 100 + TTL - 1).unwrap_err();
     let instance = info().instance;
     assert_eq!(refused, Rejection::WorkerInstanceInUse { instance, until });
-    let facts = Facts { record: record.as_ref(), beside: &[] };
+    let facts = Facts { record: record.as_ref(), beside: &[], late: 0 };
     let late = register(2, false).decide(&facts, until).unwrap();
     assert_eq!(late.window.not_before, until, "not before the first one has ended");
     let mut taken = record.clone();

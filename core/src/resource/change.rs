@@ -77,6 +77,8 @@ pub struct Facts<'a, R, B> {
     pub record: Option<&'a R>,
     /// The records beside it, in the order of [`Change::beside`].
     pub beside: &'a [Option<B>],
+    /// How many commits of this operation have arrived after the end of their window.
+    pub late: u32,
 }
 
 /// The decision of a change.

@@ -55,7 +55,7 @@ fn a_lane_that_accepts_nothing_refuses_new_submissions_and_recognises_repeats() 
             reason: None,
             by: None,
         };
-        let lanes = match set.decide(&Facts { record: None, beside: &[] }, at(START)) {
+        let lanes = match set.decide(&Facts { record: None, beside: &[], late: 0 }, at(START)) {
             Ok(Changed { next: NextResource::Put(lanes), .. }) => lanes,
             _ => Lanes::new(create.namespace.clone()),
         };

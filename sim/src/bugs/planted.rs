@@ -74,6 +74,15 @@ macro_rules! bugs {
 }
 
 bugs! {
+    AdmissionReused: Code(Code::AdmissionReused),
+        "after a conflict a grant is given although its limits were asked before it",
+        "limits are asked after the record was read that the grant changes";
+    AdmissionWindowForgotten: Code(Code::AdmissionWindowForgotten),
+        "an admission is committed without a time window",
+        "an admission counts when it is committed";
+    AdmissionsForgotten: Code(Code::AdmissionsForgotten),
+        "admissions are forgotten when the clock of the quota steps back",
+        "earlier admissions move back with the clock";
     AlternativesAllNeeded: Ruling(waiting::alternatives_all_needed),
         "a condition with alternatives needs all of them",
         "one member satisfies any_of";
@@ -95,6 +104,9 @@ bugs! {
     BreachApplied: Code(Code::BreachApplied),
         "a charge over a hard limit is refused, and applied nevertheless",
         "a charge over a hard limit changes nothing";
+    BudgetReadOnce: Code(Code::BudgetReadOnce),
+        "a program reads a budget once, and never again",
+        "a program looks at a budget at most 100 ms before it starts something";
     BufferedSignalsConsumed: Ruling(waiting::buffered_signals_consumed),
         "a suspension that buffered signals satisfy consumes also those that it did not count",
         "a signal that did not count is there for a later suspension";
@@ -194,6 +206,9 @@ bugs! {
     FrameRepeatUnknown: Ruling(holder::frame_repeat_unknown),
         "a repeated frame is not recognised",
         "each sequence of an attempt is applied once";
+    FreedTwiceFreesTwo: Code(Code::FreedTwiceFreesTwo),
+        "a slot that is freed a second time frees another one",
+        "freeing a slot twice frees it once";
     GraceCutShort: Code(Code::GraceCutShort),
         "a rotation can shorten the grace period that a secret had before",
         "a key ID in its grace period stays valid through later rotations";
@@ -260,6 +275,9 @@ bugs! {
     LifeNotChecked: Ruling(operator::life_not_checked),
         "an operator's call is applied to another life than the one that it saw first",
         "another life is `Superseded`";
+    LimitRecheckForgotten: Code(Code::LimitRecheckForgotten),
+        "an execution that a limit holds back is not looked at again",
+        "every execution that waits for a limit starts once there is room";
     ListSkipsBetweenPages: Served(store::list_skips_between_pages),
         "the first entry of a list's next page is skipped",
         "lists show every record once";
@@ -308,6 +326,12 @@ bugs! {
     ReplayKeepsResult: Ruling(operator::replay_keeps_result),
         "a replay keeps the result of the previous life",
         "a new life has no result";
+    PromiseKept: Code(Code::PromiseKept),
+        "a slot is kept for an execution without an end",
+        "a free slot is kept for 2 s";
+    QuotaOverrun: Code(Code::QuotaOverrun),
+        "a quota admits more executions than its limit",
+        "no more executions run than the quota allows";
     RecordNotCompared: Code(Code::RecordNotCompared),
         "the record in a reply is taken for the one that was requested",
         "a reply with the record of another execution says nothing about the call";
@@ -317,6 +341,9 @@ bugs! {
     RepliesMixedUp: Answered(store::replies_mixed_up),
         "each command of a batch gets the reply of another",
         "each command of a batch has its own outcome";
+    ReservationKept: Code(Code::ReservationKept),
+        "a slot is kept although nothing starts",
+        "a slot that was not used is given back";
     ResendBoundForgotten: Code(Code::ResendBoundForgotten),
         "a submission is sent again however long ago it was first sent",
         "an execution that may have been created and removed is not created again";
@@ -377,6 +404,9 @@ bugs! {
     SignatureNotChecked: Code(Code::SignatureNotChecked),
         "any token of the right form is accepted, whatever its signature is",
         "only the bearer of a token signals";
+    SlotFreedUnfenced: Code(Code::SlotFreedUnfenced),
+        "a slot is freed although a commit of its grant may be in flight",
+        "a slot is free once nothing can start under its grant";
     SourcesCountedBySignal: Ruling(waiting::sources_counted_by_signal),
         "each signal counts as its own source",
         "distinct sources are counted by source";
@@ -395,6 +425,9 @@ bugs! {
     SupersededClaims: Code(Code::SupersededClaims),
         "a process that was superseded goes on claiming",
         "a superseded process starts nothing after its next heartbeat";
+    SuspendedKeepsSlot: Code(Code::SuspendedKeepsSlot),
+        "the slot of an execution that suspends is kept",
+        "a suspended execution has no slot";
     SuspensionIdIgnored: Ruling(waiting::suspension_id_ignored),
         "a second suspension gets the outcome of the first",
         "a suspension is recognised by its id";
@@ -419,6 +452,9 @@ bugs! {
     WallClockTrusted: Sent(store::wall_clock_trusted),
         "a decision is committed without a window around its time",
         "only the store's clock decides";
+    WindowNotSliding: Code(Code::WindowNotSliding),
+        "a rate is counted from the start of fixed windows on",
+        "no sliding window has more admissions than the maximum";
 }
 
 /// Selects the bug that the whole process has from now on, or none.

@@ -65,6 +65,8 @@ pub const BUDGETS: u64 = WEIGHTS + 11;
 
 /// The concern of whether workers register, and how often operators change the registry.
 pub const REGISTRY: u64 = WEIGHTS + 12;
+/// The concern of how often submissions name budgets and quotas.
+pub const LIMITS: u64 = WEIGHTS + 13;
 
 /// A source of random numbers.
 pub trait Source {

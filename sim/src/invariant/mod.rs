@@ -11,6 +11,7 @@ pub mod count;
 pub mod counts;
 pub mod durable;
 pub mod epoch;
+pub mod exhausted;
 pub mod fence;
 pub mod frame;
 pub mod grant;
@@ -22,6 +23,7 @@ pub mod lane;
 pub mod lease;
 pub mod lists;
 pub mod liveness;
+pub mod quota;
 pub mod readers;
 pub mod reading;
 pub mod refusal;
@@ -46,7 +48,7 @@ type Check = fn(&Model, &Change<'_>) -> Result<(), Broken>;
 /// Checks the effect of one step on one execution, before the model takes it over.
 pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let on = |invariant| model.watched.contains(invariant);
-    let checks: [(Invariant, Check); 17] = [
+    let checks: [(Invariant, Check); 19] = [
         (Invariant::Fence, |_, change| fence::check(change)),
         (Invariant::Epoch, epoch::check),
         (Invariant::Lease, |_, change| lease::check(change)),
@@ -60,6 +62,8 @@ pub fn check_change(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         (Invariant::Token, token::check),
         (Invariant::Frame, frame::check),
         (Invariant::Retry, |_, change| retry::check(change)),
+        (Invariant::BudgetGate, exhausted::check),
+        (Invariant::QuotaSlots, quota::check),
         (Invariant::Why, why::check),
         (Invariant::Counts, |_, change| counts::check(change)),
         (Invariant::Journal, |_, change| journal::check(change)),

@@ -116,6 +116,8 @@ fn check_blocks(change: &Change<'_>, before: &Execution) -> Result<(), Broken> {
         };
         let taken_away = match &change.caller.command {
             Some(AnyCommand::Unblock(unblock)) => unblock.kind == block.kind,
+            // A slot of its quota is free.
+            None if change.caller.hands_over() => block.kind == BlockKind::Quota,
             // A sweep offers an execution that fits no worker to a worker that it may fit.
             _ => block.kind == BlockKind::Route,
         };

@@ -110,19 +110,58 @@ pub struct Budgets {
     pub records: BTreeMap<Member, KnownBudget>,
     /// The records of charges that have dedup keys.
     pub charges: BTreeMap<Member, ChargeRecord>,
+    /// Since when each budget has admitted nothing, in simulated time; `None` if it admits
+    /// executions. One that is missing has never existed.
+    stops_since: BTreeMap<Member, Option<u64>>,
     /// The results of the charges of each operation that committed some.
     pub effects: BTreeMap<u64, Vec<ChargeEffect>>,
 }
 
 impl Budgets {
-    /// Takes over a commit of a budget.
-    pub fn note(&mut self, id: Member, budget: Budget, request: Option<&RequestId>) {
+    /// Takes over a commit of a budget at a simulated time.
+    pub fn note(&mut self, id: Member, budget: Budget, request: Option<&RequestId>, at: u64) {
         let known = self.records.get(&id).filter(|known| known.budget.uid == budget.uid);
         let mut requests = known.map(|known| known.requests.clone()).unwrap_or_default();
         if requests.len() == REQUESTS && request.is_some() {
             requests.remove(0);
         }
         requests.extend(request.cloned());
+        let same = known.is_some_and(|known| known.budget.period_start == budget.period_start);
+        let since = self.stops_since(id).filter(|_| same).unwrap_or(at);
+        self.stops_since.insert(id, is_exhausted(&budget).then_some(since));
         self.records.insert(id, KnownBudget { budget, requests });
     }
+
+    /// Takes over that a budget was removed.
+    pub fn note_removed(&mut self, id: Member, at: u64) {
+        if self.records.remove(&id).is_some() {
+            self.stops_since.insert(id, Some(at));
+        }
+    }
+
+    /// Since when a budget has admitted nothing, in simulated time; `None` if it admits executions.
+    pub fn stops_since(&self, id: Member) -> Option<u64> {
+        self.stops_since.get(&id).copied().unwrap_or(Some(0))
+    }
+
+    /// Takes over that the store's clock has stepped: a period may have begun or begin again.
+    pub fn note_clock_step(&mut self, at: u64) {
+        self.stops_since.values_mut().flatten().for_each(|since| *since = at);
+    }
+
+    /// Takes over that the store has lost what was committed since `then`.
+    #[must_use]
+    pub fn after_loss(&self, then: &Self, at: u64) -> Self {
+        let ids = self.stops_since.keys().chain(then.stops_since.keys());
+        let stops = |id: &Member| {
+            then.records.get(id).is_none_or(|known| is_exhausted(&known.budget)).then_some(at)
+        };
+        let stops_since = ids.map(|id| (*id, stops(id))).collect();
+        Self { stops_since, ..then.clone() }
+    }
+}
+
+/// Whether a dimension is at its hard limit, in the period of the record.
+fn is_exhausted(budget: &Budget) -> bool {
+    budget.dimensions.iter().any(|usage| usage.hard > 0 && usage.used >= usage.hard)
 }

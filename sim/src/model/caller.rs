@@ -1,7 +1,7 @@
 //! The senders of requests.
 
 use ff_core::execution::{AnyCommand, Complete, Decide, Execution, Fence};
-use ff_core::id::ExecutionId;
+use ff_core::id::{ExecutionId, GrantId};
 use ff_core::time::DurationMs;
 
 use crate::model::budgets::BudgetCall;
@@ -16,6 +16,14 @@ pub struct Caller {
     pub number: u64,
     /// The process.
     pub process: usize,
+    /// When the operation began, in simulated time.
+    pub begun: u64,
+    /// Whether all its requests are known to be its own.
+    pub is_traced: bool,
+    /// When the store served its latest request about a quota, in simulated time.
+    pub asked_quota_at: Option<u64>,
+    /// Whether it frees the slot of this grant because nothing was started under it.
+    pub gives_back: Option<GrantId>,
     /// The command, if the operation carries one.
     pub command: Option<AnyCommand>,
     /// The life that its operator's call is meant for, if the sender knew it.
@@ -46,6 +54,10 @@ impl Caller {
         Self {
             number,
             process,
+            begun: 0,
+            is_traced: false,
+            asked_quota_at: None,
+            gives_back: None,
             command: None,
             life: None,
             carries: None,
@@ -77,6 +89,11 @@ impl Caller {
     /// Whether its commands are unknown, because a user's program sends them through the SDK.
     pub const fn is_unknown(&self) -> bool {
         self.command.is_none() && self.carries.is_none() && self.parts.is_empty()
+    }
+
+    /// Whether it hands slots of quotas over.
+    pub fn hands_over(&self) -> bool {
+        self.command.is_none() && self.carries == Some(CommandKind::Unblock)
     }
 
     /// Whether it carries commands for which a process waits.

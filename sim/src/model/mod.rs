@@ -7,6 +7,7 @@ pub mod change;
 pub mod identity;
 pub mod index_positions;
 pub mod journal;
+pub mod quotas;
 pub mod registry;
 pub mod settled;
 pub mod shown_leases;
@@ -26,11 +27,13 @@ use ff_core::store::Member;
 use ff_core::store::{Bytes, IndexName, IndexWrite};
 use ff_core::time::{DurationMs, TimestampMs};
 
+use crate::invariant::quota;
 use crate::model::budgets::Budgets;
 use crate::model::change::Change;
 use crate::model::identity::{CommandIdentity, Remembered, identity_of, remembered_of};
 use crate::model::index_positions::{IndexPositions, positions_of};
 use crate::model::journal::Journal;
+use crate::model::quotas::Quotas;
 use crate::model::registry::Workers;
 use crate::model::waits::Waits;
 use crate::plan::settings::{Settings, SmallCaps};
@@ -104,6 +107,12 @@ pub struct Model {
     pub budgets: Budgets,
     /// The registered workers as they should be.
     pub workers: Workers,
+    /// Quotas, and what they have let start.
+    pub quotas: Quotas,
+    /// The simulated time.
+    pub at: u64,
+    /// How far the clock of another partition may be ahead.
+    pub clocks_differ_by: DurationMs,
     /// How often the store's clock or history jumped.
     pub jumps: u64,
     /// Leases whose end their holder cannot know since a jump, until it receives a renewal.
@@ -173,6 +182,14 @@ impl Model {
         self.note_life(change);
         self.note_leases(change);
         self.waits.note(change, self.jumps);
+        if let (Some(after), false) = (&change.after, change.kept)
+            && after.limits.is_some()
+        {
+            self.quotas.written.insert(change.id, self.at);
+        }
+        if let Some((_, grant)) = quota::starts(change) {
+            self.quotas.given.insert(grant, change.caller.begun);
+        }
         if let Some((identity, memory)) = self.carried_out(change) {
             self.applied_by.insert(identity.clone(), change.caller.number);
             self.applied.insert(identity, memory);
@@ -323,6 +340,7 @@ impl Model {
     pub fn note_clock_step(&mut self) {
         self.jumps += 1;
         self.doubtful.extend(self.leases.keys());
+        self.budgets.note_clock_step(self.at);
     }
 
     /// Takes over that the store has lost everything since the time of `then`. Promises from before
@@ -333,7 +351,10 @@ impl Model {
         let doubtful = self.doubtful.iter().chain(self.leases.keys()).copied().collect();
         let (jumps, mut waits) = (self.jumps + 1, then.waits.clone());
         waits.keys.remember(&self.waits.keys);
-        *self = Self { acknowledged, doubtful, jumps, waits, ..then.clone() };
+        let quotas = self.quotas.after_loss(&then.quotas, self.at);
+        let budgets = self.budgets.after_loss(&then.budgets, self.at);
+        let at = self.at;
+        *self = Self { acknowledged, doubtful, jumps, waits, quotas, budgets, at, ..then.clone() };
     }
 
     /// The result that a completed execution was committed with.

@@ -2,11 +2,13 @@
 
 use ff_core::agent::WorkerProfile;
 use ff_core::execution::{BlockKind, Execution, LeaseFate, Phase, situation};
-use ff_core::id::ExecutionId;
+use ff_core::id::{ExecutionId, GrantId};
 use ff_core::policy::ReclaimMode;
+use ff_core::quota::Holder;
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::model::Model;
+use crate::model::quotas::running_under;
 
 /// How long after the last fault all work has come to its end, in milliseconds: ten minutes.
 pub const HEALED_WITHIN_MS: u64 = 10 * 60 * 1_000;
@@ -15,6 +17,16 @@ pub const HEALED_WITHIN_MS: u64 = 10 * 60 * 1_000;
 pub fn is_pending(model: &Model, workers: &[WorkerProfile], now: TimestampMs) -> bool {
     let pending = |record| !is_settled(record, workers, now) && !is_held(model, record, now);
     model.records.values().any(|record| pending(record))
+}
+
+/// The slots of quotas whose executions do not run under their grants any more. Checks free them.
+pub fn leaked_slots(model: &Model) -> Vec<(ExecutionId, GrantId)> {
+    let holders = model.quotas.uses.values().flat_map(|usage| &usage.record.holders);
+    let is_leaked = |held: &&Holder| {
+        let record = model.records.get(&held.execution);
+        record.and_then(|record| running_under(record)) != Some(held.grant)
+    };
+    holders.filter(is_leaked).map(|held| (held.execution, held.grant)).collect()
 }
 
 /// Describes the executions that are pending.

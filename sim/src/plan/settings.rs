@@ -9,8 +9,8 @@ use ff_core::time::DurationMs;
 
 use super::{FaultKind, FaultWeights, Overrides, Plan, Trigger};
 use crate::determinism::random::{
-    BUDGETS, Draws, LANES, REACTIONS, REGISTRY, REPLY_BYTES, RETRIES, STREAM_CAPS, STUBBORN,
-    WAIT_RATES, WEIGHTS, between, happens, one_of, stream,
+    BUDGETS, Draws, LANES, LIMITS, REACTIONS, REGISTRY, REPLY_BYTES, RETRIES, STREAM_CAPS,
+    STUBBORN, WAIT_RATES, WEIGHTS, between, happens, one_of, stream,
 };
 
 /// How long a stubborn client tries: an execution may end and be removed in that time.
@@ -88,6 +88,9 @@ pub struct WaitRates {
     /// In a thousand rounds of the operator, how many change the registry of workers. Without any,
     /// workers do not register.
     pub registry: u64,
+    /// In a thousand submissions, how many name budgets or quotas; and in a thousand rounds of the
+    /// operator, how many set quotas.
+    pub limits: u64,
 }
 
 impl WaitRates {
@@ -100,6 +103,7 @@ impl WaitRates {
         lanes: 0,
         budgets: 0,
         registry: 0,
+        limits: 0,
     };
 
     fn of(seed: u64) -> Self {
@@ -113,6 +117,7 @@ impl WaitRates {
             lanes: one_of(&mut Draws::new(seed, LANES, 0), &[0, 0, 100, 300]),
             budgets: one_of(&mut Draws::new(seed, BUDGETS, 0), &[0, 0, 100, 300]),
             registry: one_of(&mut Draws::new(seed, REGISTRY, 0), &[0, 0, 0, 100, 300]),
+            limits: one_of(&mut Draws::new(seed, LIMITS, 0), &[0, 0, 0, 0, 0, 200, 500, 900]),
         }
     }
 
@@ -241,12 +246,12 @@ impl Settings {
 
     /// The context of a process's operations.
     pub fn context(&self) -> OperationContext {
-        OperationContext::new(self.patience, Codec::default())
+        OperationContext::new(self.patience, Codec::default()).with_partitions(self.partitions)
     }
 
     /// The context of the client's operations.
     pub fn client_context(&self) -> OperationContext {
-        OperationContext::new(self.client_patience, Codec::default())
+        self.context().within(self.client_patience)
     }
 
     /// The budget of a process that calls as a user does.

@@ -5,7 +5,7 @@ use ff_core::budget::{
     ResetBudget, UpdateLimits,
 };
 use ff_core::entropy::Entropy;
-use ff_core::id::{BudgetId, Dimension, RequestId};
+use ff_core::id::{Dimension, RequestId};
 use ff_core::op::{ChangeResource, Patience, RemoveExpired};
 use ff_core::partition::PartitionConfig;
 use ff_core::store::Member;
@@ -16,7 +16,7 @@ use crate::model::budgets::BudgetCall;
 use crate::process::task::Output;
 
 use super::context::{About, Context};
-use super::submissions::namespace;
+use super::submissions::{BUDGETS, budget, namespace};
 
 /// Their dimensions. No budget has the last one, unless an update adds it.
 const DIMENSIONS: [&str; 3] = ["tokens", "cents", "calls"];
@@ -28,8 +28,8 @@ pub fn begin(
     entropy: &mut Entropy,
     cx: &mut Context<'_>,
 ) {
-    let number = entropy.below(2);
-    let id = BudgetId::try_new(format!("budget-{number}")).expect("a valid id");
+    let number = entropy.below(BUDGETS);
+    let id = budget(number);
     let namespace = namespace();
     let request_id = request_id(entropy);
     match entropy.below(12) {
@@ -76,6 +76,48 @@ pub fn begin(
             cx.begin(About::Budget(call), operation, Output::Charged);
         }
     }
+}
+
+/// Makes sure that each budget exists and admits executions.
+pub fn restore(
+    partitions: PartitionConfig,
+    mut patience: impl FnMut(&mut Entropy) -> Patience,
+    entropy: &mut Entropy,
+    cx: &mut Context<'_>,
+) {
+    for number in 0..BUDGETS {
+        let (namespace, id, reset) = (namespace(), budget(number), BudgetReset::Never);
+        let unlimited = DIMENSIONS.map(|name| DimensionLimits {
+            dimension: Dimension::new(name),
+            soft: 0,
+            hard: 0,
+        });
+        let limits = unlimited.to_vec();
+        let uid = Member::from_u128(u128::from(entropy.next_u64()));
+        let request_id = restores(entropy);
+        let create = CreateBudget {
+            namespace: namespace.clone(),
+            id: id.clone(),
+            uid,
+            limits: limits.clone(),
+            reset,
+            request_id,
+            partitions,
+        };
+        let call = BudgetCall::from(&create);
+        let operation = ChangeResource::new(create, patience(entropy));
+        cx.begin(About::Budget(call), operation, Output::BudgetSet);
+        let request_id = restores(entropy);
+        let update = UpdateLimits { namespace, id, limits, reset: None, request_id, partitions };
+        let call = BudgetCall::from(&update);
+        let operation = ChangeResource::new(update, patience(entropy));
+        cx.begin(About::Budget(call), operation, Output::BudgetSet);
+    }
+}
+
+/// The id of a request that is made once.
+fn restores(entropy: &mut Entropy) -> RequestId {
+    RequestId::try_new(format!("restores-{}", entropy.next_u64())).expect("a valid id")
 }
 
 /// The id of a request, from a few, so that some repeat.

@@ -99,6 +99,11 @@ impl ClientProcess {
         self
     }
 
+    /// The context of its operations.
+    pub const fn context(&self) -> &OperationContext {
+        &self.context
+    }
+
     /// Takes an action when it is due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
         if cx.healing {

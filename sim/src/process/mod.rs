@@ -8,6 +8,7 @@ pub mod job;
 pub mod mistaken;
 pub mod operator;
 pub mod operator_calls;
+pub mod quotas;
 pub mod reader;
 pub mod registry;
 pub mod sent_commands;

@@ -9,7 +9,7 @@ use ff_core::id::{ExecutionId, LaneId, SuspensionId};
 use ff_core::lane::{LaneState, SetLane};
 use ff_core::op::{
     ActivateFormat, AuditPartition, ChangeResource, EnsureMeta, ListExecutions, ListFilter,
-    ListPage, ListPosition, ListSecrets, Patience, ReadExecution, RetryBudget, RotateSecret,
+    ListPage, ListPosition, ListSecrets, OperationContext, Patience, ReadExecution, RotateSecret,
 };
 use ff_core::partition::Partition;
 use ff_core::state::PublicState;
@@ -20,15 +20,15 @@ use ff_core::token::{Kid, Secret};
 
 use crate::determinism::random::{between, happens, one_of, stream};
 use crate::plan::ActionKind;
-use crate::plan::settings::Settings;
+use crate::plan::settings::{Settings, WaitRates};
 use crate::process::task::{Origin, Output};
 
-use super::budgets;
 use super::context::{About, Context, Notice};
 use super::operator_calls::{ANY, Call, calls_after};
 use super::registry;
 use super::sent_commands::SentCommands;
-use super::submissions::{lane, namespace};
+use super::submissions::{QUOTAS, lane, namespace};
+use super::{budgets, quotas};
 
 /// The most remembered calls that the operator makes about one execution: together with those of
 /// the client fewer than a record remembers.
@@ -55,7 +55,8 @@ pub struct OperatorProcess {
     /// The number of remembered calls, by execution.
     calls: BTreeMap<ExecutionId, u32>,
     sent: SentCommands,
-    retries: RetryBudget,
+    /// The context of its operations since it was started.
+    context: OperationContext,
     /// Until when it makes sure that all lanes are active, once the faults are over, by its own
     /// clock.
     restores_until: Option<TimestampMs>,
@@ -73,7 +74,7 @@ impl OperatorProcess {
             looked: BTreeMap::new(),
             calls: BTreeMap::new(),
             sent: SentCommands::default(),
-            retries: settings.retry_budget(),
+            context: settings.context().with_retries(settings.retry_budget()),
             restores_until: None,
         }
     }
@@ -81,7 +82,7 @@ impl OperatorProcess {
     /// The same operator after a crash.
     #[must_use]
     pub fn restarted(mut self, now: TimestampMs) -> Self {
-        self.retries = self.settings.retry_budget();
+        self.context = self.settings.context().with_retries(self.settings.retry_budget());
         self.next = now;
         self
     }
@@ -89,7 +90,7 @@ impl OperatorProcess {
     /// Makes a round when it is due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
         if cx.healing {
-            self.restore_lanes(cx);
+            self.restore(cx);
             return;
         }
         if self.next <= cx.now.local {
@@ -105,8 +106,12 @@ impl OperatorProcess {
     }
 
     fn patience(&self, entropy: &mut Entropy) -> Patience {
-        let context = self.settings.context().with_retries(self.retries.clone());
-        Patience::new(context, entropy.fork()).budgeted()
+        Patience::new(self.context.clone(), entropy.fork()).budgeted()
+    }
+
+    /// The context of its operations.
+    pub const fn context(&self) -> &OperationContext {
+        &self.context
     }
 
     fn look_around(&mut self, entropy: &mut Entropy, cx: &mut Context<'_>) {
@@ -136,6 +141,18 @@ impl OperatorProcess {
             for _ in 0..between(&mut draws, 1, 4) {
                 budgets::begin(partitions, self.patience(&mut draws), &mut draws, cx);
             }
+            return;
+        }
+        let mut draws = stream(self.seed, "quotas", self.rounds);
+        let rate = self.settings.wait_rates.limits;
+        if rate > 0 && (2..2 + QUOTAS).contains(&self.rounds) {
+            let patience = self.patience(&mut draws);
+            quotas::set_up(self.rounds - 2, partitions, patience, &mut draws, cx);
+            return;
+        }
+        if happens(&mut draws, rate / 2) {
+            let patience = self.patience(&mut draws);
+            quotas::begin(partitions, patience, &mut draws, cx);
             return;
         }
         match if self.rounds == 1 { 9 } else { entropy.below(10) } {
@@ -193,9 +210,11 @@ impl OperatorProcess {
         cx.begin(About::Nothing, operation, Output::LaneSet);
     }
 
-    /// Makes all lanes active, again and again until no earlier change can still arrive.
-    fn restore_lanes(&mut self, cx: &mut Context<'_>) {
-        if self.settings.wait_rates.lanes == 0 {
+    /// Makes all lanes active, and all quotas and budgets admit executions, again and again until no
+    /// earlier change can still arrive.
+    fn restore(&mut self, cx: &mut Context<'_>) {
+        let WaitRates { lanes, limits, .. } = self.settings.wait_rates;
+        if lanes == 0 && limits == 0 {
             return;
         }
         let until = *self.restores_until.get_or_insert(cx.now.local.plus(RESTORES_FOR));
@@ -206,8 +225,14 @@ impl OperatorProcess {
             self.rounds += 1;
             self.next = cx.now.local.plus(RESTORES_EVERY);
             let mut entropy = stream(self.seed, "restores", self.rounds);
-            for number in 0..2 {
+            for number in 0..if lanes > 0 { 2 } else { 0 } {
                 self.set_lane(lane(number), LaneState::Active, &mut entropy, cx);
+            }
+            if limits > 0 {
+                let partitions = self.settings.partitions;
+                let patience = |entropy: &mut Entropy| self.patience(entropy);
+                quotas::restore(partitions, self.seed, patience, &mut entropy, cx);
+                budgets::restore(partitions, patience, &mut entropy, cx);
             }
         }
         cx.wake_at(self.next);

@@ -34,6 +34,11 @@ pub struct ReaderProcess {
 }
 
 impl ReaderProcess {
+    /// The context of its operations.
+    pub const fn context(&self) -> &OperationContext {
+        &self.context
+    }
+
     /// A reader of everything that the store keeps.
     pub fn new(settings: &Settings, entropy: Entropy) -> Self {
         let partitions = settings.partitions;

@@ -69,6 +69,11 @@ impl SignallerProcess {
         self
     }
 
+    /// The context of its operations.
+    pub const fn context(&self) -> &OperationContext {
+        &self.context
+    }
+
     /// Sends the signals that are due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
         if cx.healing {

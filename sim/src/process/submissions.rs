@@ -6,10 +6,12 @@ use ff_core::capability::Capabilities;
 use ff_core::entropy::Entropy;
 use ff_core::execution::{Create, DEFAULT_PAYLOAD_LIMIT, Start, content_digest};
 use ff_core::id::{
-    ExecutionId, ExecutionKind, FailureCategory, LaneId, Namespace, Nonce, WorkerInstanceId,
+    BudgetId, ExecutionId, ExecutionKind, FailureCategory, LaneId, Namespace, Nonce, QuotaId,
+    QuotaKey, WorkerInstanceId,
 };
 use ff_core::limits::Limits;
 use ff_core::policy::{Backoff, ExecutionPolicy, Priority, ReclaimMode};
+use ff_core::quota::QuotaRef;
 use ff_core::tags::Tags;
 use ff_core::time::{DurationMs, TimestampMs};
 
@@ -34,6 +36,22 @@ pub fn lane(number: u64) -> LaneId {
 /// The two kinds.
 pub fn kind(number: u64) -> ExecutionKind {
     ExecutionKind::try_new(if number == 0 { "work" } else { "report" }).expect("a valid kind")
+}
+
+/// How many budgets there are.
+pub const BUDGETS: u64 = 2;
+
+/// A budget.
+pub fn budget(number: u64) -> BudgetId {
+    BudgetId::try_new(format!("budget-{number}")).expect("a valid id")
+}
+
+/// How many quotas there are.
+pub const QUOTAS: u64 = 3;
+
+/// A quota: the first limits the concurrency, the second the rate, and the third both.
+pub fn quota(number: u64) -> QuotaId {
+    QuotaId::try_new(format!("quota-{number}")).expect("a valid id")
 }
 
 /// The capabilities of workers. No worker has the last one.
@@ -72,10 +90,33 @@ pub fn submission(settings: &Settings, store: TimestampMs, entropy: &mut Entropy
         creator: Nonce(entropy.next_u64()),
         content: None,
     };
+    create.limits = limits(settings, entropy);
     if keyed {
         create.content = Some(content_digest(&create));
     }
     create
+}
+
+/// The budgets and quotas of a submission: in most runs none.
+fn limits(settings: &Settings, entropy: &mut Entropy) -> Limits {
+    let rate = settings.wait_rates.limits;
+    if rate == 0 || !happens(entropy, rate) {
+        return Limits::default();
+    }
+    let mut limits = Limits::default();
+    for number in 0..QUOTAS {
+        if happens(entropy, 350) {
+            let key = one_of(entropy, &[None, None, Some("a"), Some("b")]);
+            let key = key.map(|key| QuotaKey::try_new(key).expect("a valid key"));
+            limits.quotas.push(QuotaRef { quota: quota(number), key });
+        }
+    }
+    for number in 0..BUDGETS {
+        if happens(entropy, 150) {
+            limits.budgets.push(budget(number));
+        }
+    }
+    limits
 }
 
 fn start(store: TimestampMs, entropy: &mut Entropy) -> Start {

@@ -11,6 +11,7 @@ use ff_core::op::{
     ReadyQueues, ReceivedSignal, ResourceChanged, Step, TakenFromLane,
 };
 use ff_core::partition::Partition;
+use ff_core::quota::{Quota, QuotaChange};
 use ff_core::registry::Worker;
 use ff_core::store::{Cursor, Fetched, Streamed};
 use ff_core::time::{HostTime, TimestampMs};
@@ -84,8 +85,14 @@ pub enum Output {
     Deregistered(Result<ResourceChanged<Worker, ()>, EngineError>),
     /// An operator changed a worker.
     WorkerSet(Result<ResourceChanged<Worker, ()>, EngineError>),
-    /// Records were removed whose time is over.
+    /// Records beside executions were removed whose time is over.
     Swept(Result<usize, EngineError>),
+    /// A quota was set.
+    QuotaSet(Result<ResourceChanged<Quota, QuotaChange>, EngineError>),
+    /// A quota was deleted or read, or that has failed.
+    QuotaDone,
+    /// Slots of a quota were freed, checked or offered, or that has failed.
+    HandedOver,
     /// Secrets were rotated.
     Rotated(Result<Rotated, EngineError>),
     /// Secrets were listed.

@@ -1,6 +1,6 @@
 //! The timekeeper's process: one round after the other.
 
-use ff_core::agent::Timekeeper;
+use ff_core::agent::{ExpirySweep, Timekeeper};
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
 use ff_core::op::{DueReport, OperationContext, Patience};
@@ -20,6 +20,10 @@ use super::mistaken;
 pub struct TimekeeperProcess {
     agent: Timekeeper,
     ticking: bool,
+    /// The removal of records beside executions, in runs that have quotas.
+    sweep: Option<ExpirySweep>,
+    sweeping: bool,
+    timekeepers: u64,
     context: OperationContext,
     entropy: Entropy,
 }
@@ -29,11 +33,41 @@ impl TimekeeperProcess {
     pub fn new(settings: &Settings, mut entropy: Entropy) -> Self {
         let context = settings.context();
         let agent = Timekeeper::new(settings.partitions, context.clone(), entropy.fork());
-        Self { agent, ticking: false, context, entropy }
+        let sweep = (settings.wait_rates.limits > 0)
+            .then(|| ExpirySweep::new(settings.partitions, context.clone(), entropy.fork()));
+        let timekeepers = settings.timekeepers as u64;
+        Self { agent, ticking: false, sweep, sweeping: false, timekeepers, context, entropy }
+    }
+
+    /// The context of its operations.
+    pub const fn context(&self) -> &OperationContext {
+        &self.context
+    }
+
+    /// Visits records beside executions when that is due.
+    fn visit(&mut self, cx: &mut Context<'_>) {
+        let Some(sweep) = self.sweep.as_mut().filter(|_| !self.sweeping) else { return };
+        let next = sweep.next_wakeup(cx.now);
+        if next <= cx.now.local {
+            self.sweeping = true;
+            cx.begin(About::Nothing, sweep.visit(), Output::Swept);
+        } else {
+            cx.wake_at(next);
+        }
+    }
+
+    /// Takes over the result of a visit.
+    pub fn swept(&mut self, removed: &Result<usize, EngineError>, cx: &mut Context<'_>) {
+        self.sweeping = false;
+        if let Some(sweep) = &mut self.sweep {
+            sweep.visited(removed, self.timekeepers, cx.now);
+        }
+        self.visit(cx);
     }
 
     /// Begins a round when it is due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
+        self.visit(cx);
         if self.ticking {
             return;
         }

@@ -76,6 +76,13 @@ invariants! {
     Registry => "INV-REGISTRY-1";
     /// The counts of a partition are those of its executions, by lane and state.
     Count => "INV-COUNT-1";
+    /// Nothing starts that names a budget at its hard limit, or one that does not exist.
+    BudgetGate => "INV-BUDGET-2";
+    /// No more executions run under a quota and key than the quota allows: each has a slot, and a
+    /// slot is freed once its execution does not run any more.
+    QuotaSlots => "INV-QUOTA-1";
+    /// No sliding window of a quota has more admissions than its maximum.
+    QuotaRate => "INV-QUOTA-2";
     /// A worker claims an execution only if `why` finds no reason to wait.
     Why => "INV-WHY-1";
     /// Retries, reclaims and lives are counted once each, and never beyond their limits.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ff_core::budget::{Budget, ChargeRecord};
 use ff_core::lane::Lanes;
+use ff_core::quota::{Quota, QuotaUse};
 use ff_core::registry::Worker;
 use ff_core::resource::{Kept, ResourceKind};
 use ff_core::store::codec::{FORMAT, decode};
@@ -12,6 +13,7 @@ use ff_core::time::TimestampMs;
 
 use crate::determinism::hash::Fnv;
 use crate::invariant::budget::BudgetCommit;
+use crate::invariant::quota::UseCommit;
 use crate::invariant::registry::RegistryCommit;
 use crate::model::Model;
 use crate::model::caller::Caller;
@@ -57,6 +59,14 @@ impl ResourceWrites {
                 RecordKey::Resource(ResourceKind::Lanes, _) => {
                     understood::<Kept<Lanes>>(bytes)?;
                 }
+                RecordKey::Resource(ResourceKind::Quotas, id) => {
+                    let quota = understood::<Kept<Quota>>(bytes)?.record;
+                    model.quotas.note_limits(*id, Some(quota.limits), model.at);
+                }
+                RecordKey::Resource(ResourceKind::QuotaUses, id) => {
+                    let usage = understood::<Kept<QuotaUse>>(bytes)?.record;
+                    UseCommit { after: Some(&usage), caller, now }.note(model, *id)?;
+                }
                 _ => ensure!(false, "BOUNDS", "{key:?} is written with a record of another kind"),
             }
         }
@@ -77,21 +87,24 @@ impl ResourceWrites {
         let request = caller.budget.as_ref().and_then(|call| call.request_id());
         let known = &mut model.budgets;
         known.charges.extend(charges);
-        budgets.into_iter().for_each(|(id, budget)| known.note(id, budget, request));
+        let at = model.at;
+        budgets.into_iter().for_each(|(id, budget)| known.note(id, budget, request, at));
         for key in &self.remove {
             if let RecordKey::Resource(ResourceKind::Workers, id) = key {
                 note_worker(model, caller, *id, None, now)?;
-                continue;
-            }
-            let known = &mut model.budgets;
-            if let RecordKey::Resource(_, id) = key {
+            } else if let RecordKey::Resource(ResourceKind::Quotas, id) = key {
+                model.quotas.note_limits(*id, None, at);
+            } else if let RecordKey::Resource(ResourceKind::QuotaUses, id) = key {
+                UseCommit { after: None, caller, now }.note(model, *id)?;
+            } else if let RecordKey::Resource(_, id) = key {
+                let known = &mut model.budgets;
                 let early = known.charges.get(id).filter(|charge| now < charge.expires_at);
                 ensure!(
                     early.is_none() || !watched,
                     "INV-BUDGET-1",
                     "at {now} the record of a dedup key is removed: {early:?}"
                 );
-                known.records.remove(id);
+                known.note_removed(*id, at);
                 known.charges.remove(id);
             }
         }

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ff_core::execution::{Continuation, Event, EventKind, Execution, situation};
-use ff_core::id::{ExecutionId, SignalId};
+use ff_core::id::{ExecutionId, GrantId, SignalId};
 use ff_core::op::{Loaded, load};
-use ff_core::partition::Partition;
+use ff_core::partition::{Partition, PartitionFamily};
 use ff_core::store::Member;
 use ff_core::store::codec::{Codec, FORMAT, decode};
 use ff_core::store::{
@@ -18,7 +18,9 @@ use ff_core::time::{TimestampMs, Window};
 
 use crate::determinism::hash::Fnv;
 use crate::fault::store::Raised;
-use crate::invariant::{check_change, durable, frame, journal, lists, readers, signal, time};
+use crate::invariant::{
+    check_change, durable, frame, journal, lists, quota, readers, signal, time,
+};
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::change::{Change, SideWrites};
@@ -52,6 +54,9 @@ pub struct Server {
     pub created: u64,
     /// The events of the latest request.
     pub latest_events: Vec<(ExecutionId, EventKind)>,
+    /// The grants under which executions have ceased to run in the latest request, if they have
+    /// quotas.
+    pub stopped: Vec<GrantId>,
     /// Executions whose signals or output have changed since the last full check.
     pub dirty: BTreeSet<ExecutionId>,
     /// The coverage.
@@ -88,6 +93,7 @@ impl Server {
             commits: 0,
             created: 0,
             latest_events: Vec::new(),
+            stopped: Vec::new(),
             dirty: BTreeSet::new(),
             coverage: Coverage::default(),
             hash: Fnv::default(),
@@ -195,7 +201,11 @@ impl Server {
     ) -> Result<Reply, Broken> {
         self.calls += 1;
         self.latest_events.clear();
+        self.stopped.clear();
         self.limit_reply(&mut request);
+        if is_about_quotas(&request) {
+            caller.asked_quota_at = Some(self.model.at);
+        }
         #[cfg(feature = "planted-bugs")]
         let (request, answered) = super::spoil::sent(request, &self.model);
         let reply = match request {
@@ -329,6 +339,7 @@ impl Server {
         if !change.side_writes.is_empty() {
             self.dirty.insert(id);
         }
+        self.stopped.extend(quota::stops(&change));
         cover(&mut self.coverage, &self.model, &change);
         self.model.note(&change);
         if let (Some(after), false, 0) = (&change.after, kept, self.commits % 2) {
@@ -380,6 +391,15 @@ impl Server {
     }
 }
 
+fn is_about_quotas(request: &Request) -> bool {
+    let partition = match request {
+        Request::Commit(commit) => commit.partition,
+        Request::Read(read) => read.partition,
+        _ => return false,
+    };
+    partition.family == PartitionFamily::Quota
+}
+
 /// Covers the effect of a unit's command.
 fn cover(coverage: &mut Coverage, model: &Model, change: &Change<'_>) {
     let Some(mut command) = change.caller.carries else { return };
@@ -389,6 +409,9 @@ fn cover(coverage: &mut Coverage, model: &Model, change: &Change<'_>) {
     {
         // An operation that draws work and already holds the lease confirms it.
         command = CommandKind::Renew;
+    }
+    if change.caller.hands_over() && change.events.is_empty() && !change.kept {
+        command = CommandKind::CheckSlot;
     }
     let continuation = change.before.as_deref().and_then(|before| before.continuation);
     if continuation == Some(Continuation::RemoveSignals) && !change.kept {

@@ -61,6 +61,7 @@ impl World {
             Output::LaneSet(result) => self.check_lane_change(number, running.jumps, result)?,
             Output::BudgetSet(result) => self.check_budget_set(number, running.jumps, result)?,
             Output::Registered(result) => self.note_registration(number, running, result)?,
+            Output::QuotaSet(result) => self.check_quota_set(number, running.jumps, result)?,
             Output::Charged(result) => self.check_charged(number, running.jumps, result)?,
             Output::Read { partition, from, result: Ok((page, _)), .. } => {
                 readers::check(model, &mut self.followed, *partition, *from, page)?;

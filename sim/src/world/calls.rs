@@ -9,6 +9,7 @@ use crate::determinism::random::happens;
 use crate::fault::journey::{Network, journey};
 use crate::fault::other_record::with_other_records;
 use crate::fault::process;
+use crate::invariant::quota;
 use crate::plan::FaultKind;
 use crate::plan::settings::Settings;
 use crate::process::context::Message;
@@ -119,7 +120,8 @@ impl World {
         let id = command.map(Decide::execution_id);
         let seen = id.and_then(|id| self.server.model.records.get(&id).cloned());
         let (connection, jumps) = (self.connection, self.server.model.jumps);
-        let delivery = Delivery { call, reply, seen, connection, jumps };
+        let stopped = std::mem::take(&mut self.server.stopped);
+        let delivery = Delivery { call, reply, seen, connection, jumps, stopped };
         self.queue.push(at, WorldEvent::Deliver(delivery));
     }
 
@@ -185,7 +187,7 @@ impl World {
             self.queue.push(self.now + lasts_ms, WorldEvent::Deliver(delivery));
             return Ok(());
         }
-        let Delivery { mut reply, seen, jumps, .. } = delivery;
+        let Delivery { mut reply, seen, jumps, stopped, .. } = delivery;
         let number = call.number;
         let other = self.other_reply(call, &reply);
         let is_other = other.is_some();
@@ -207,7 +209,15 @@ impl World {
                 running.own.note(&self.server.model, number, &reply);
             }
         }
-        self.proceed(number, |task, now| task.resume(Event::Reply(reply), now))
+        let process = self.running.get(&number).map(|running| running.process);
+        self.proceed(number, |task, now| task.resume(Event::Reply(reply), now))?;
+        match process.filter(|_| !is_other) {
+            Some(process) if self.hosts[process].up => {
+                self.note_tasks(process);
+                quota::check_freed(&self.server.model, &stopped, &self.hosts[process].freed)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The reply with the records of other executions, if that fault happens.

@@ -1,14 +1,16 @@
 //! The processes of a run, their clocks, and their starts.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use ff_core::agent::WorkerProfile;
 use ff_core::capability::Capabilities;
 use ff_core::error::Rejection;
-use ff_core::id::WorkerId;
+use ff_core::id::{GrantId, WorkerId};
 use ff_core::kinds::Kinds;
 use ff_core::lane::Lanes;
+use ff_core::op::{OperationContext, UseTask};
 use ff_core::time::TimestampMs;
 
 use crate::determinism::clock::Clock;
@@ -52,6 +54,10 @@ pub struct Host {
     pub requests_lost_until: u64,
     /// Until when messages to it are lost.
     pub replies_lost_until: u64,
+    /// Its work on quotas that has to be done next.
+    pub tasks: VecDeque<UseTask>,
+    /// The grants whose slots it frees.
+    pub freed: BTreeSet<GrantId>,
     /// The lanes that it has read.
     pub lanes: KnownLanes,
     /// Its registration, by the answers that it got.
@@ -99,6 +105,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The context of its operations.
+    pub fn context(&self) -> &OperationContext {
+        match self {
+            Self::Worker(worker) => &worker.agent.profile().context,
+            Self::Timekeeper(timekeeper) => timekeeper.context(),
+            Self::Client(client) => client.context(),
+            Self::Reader(reader) => reader.context(),
+            Self::Operator(operator) => operator.context(),
+            Self::Signaller(signaller) => signaller.context(),
+        }
+    }
+
     /// Takes the steps that are due.
     pub fn wake(&mut self, cx: &mut Context<'_>) {
         match self {
@@ -142,7 +160,10 @@ impl Kind {
             (Self::Timekeeper(timekeeper), Output::Ticked(report)) => {
                 timekeeper.ticked(&report, cx);
             }
-            (Self::Timekeeper(_), Output::Command(..)) => {}
+            (Self::Timekeeper(timekeeper), Output::Swept(result)) => {
+                timekeeper.swept(&result, cx);
+            }
+            (Self::Timekeeper(_), Output::Command(..)) | (_, Output::HandedOver) => {}
             (Self::Client(client), Output::Drawn(result)) => client.drawn(result, cx),
             (Self::Client(client), Output::Command(origin, result)) => {
                 client.answered(origin, result, cx);
@@ -270,6 +291,8 @@ pub fn host(
         paused_until: 0,
         requests_lost_until: 0,
         replies_lost_until: 0,
+        tasks: VecDeque::new(),
+        freed: BTreeSet::new(),
         lanes: KnownLanes::default(),
         registration: KnownRegistration::default(),
         retries: budgeted.then(|| RetriesLeft::new(settings.retries)),

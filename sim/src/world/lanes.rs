@@ -6,6 +6,7 @@ use ff_core::error::{EngineError, Rejection};
 use ff_core::execution::AnyCommand;
 use ff_core::lane::{LaneChange, LaneState, Lanes};
 use ff_core::op::{ResourceChanged, Step};
+use ff_core::quota::{Quota, QuotaChange};
 use ff_core::store::{Reply, ReplyBody, Request};
 
 use crate::invariant::lane::{self, Does};
@@ -139,6 +140,34 @@ impl World {
             changes == expected,
             "INV-IDENTITY-1",
             "a change of a lane was committed {changes} times and answered {result:?}"
+        );
+        Ok(())
+    }
+
+    /// An operation that set a quota reports what it did, likewise.
+    pub(super) fn check_quota_set(
+        &self,
+        number: u64,
+        jumps: u64,
+        result: &Result<ResourceChanged<Quota, QuotaChange>, EngineError>,
+    ) -> Result<(), Broken> {
+        let model = &self.server.model;
+        if jumps != model.jumps || !model.watched.contains(Invariant::Identity) {
+            return Ok(());
+        }
+        let changes = model.resource_changes.get(&number).copied().unwrap_or(0);
+        let expected = match result {
+            Ok(changed) => {
+                let QuotaChange { quota, before } = &changed.outcome;
+                u64::from(*before != Some(quota.limits))
+            }
+            Err(error) if is_certain(error) => 0,
+            Err(_) => return Ok(()),
+        };
+        ensure!(
+            changes == expected,
+            "INV-IDENTITY-1",
+            "a quota was set {changes} times, and the answer is {result:?}"
         );
         Ok(())
     }

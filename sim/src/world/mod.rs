@@ -5,6 +5,7 @@ mod arrivals;
 mod budgets;
 mod calls;
 mod grants;
+mod hand_overs;
 mod host;
 mod lanes;
 mod messages;
@@ -40,7 +41,7 @@ use crate::invariant::answer::Seen;
 use crate::invariant::frame::Watched;
 use crate::invariant::readers::Followed;
 use crate::invariant::retries::RetriesLeft;
-use crate::invariant::{health, liveness};
+use crate::invariant::{health, liveness, quota};
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::shown_leases::ShownLeases;
@@ -286,7 +287,7 @@ impl World {
         if self.report.steps >= liveness::MAX_STEPS {
             return self.stuck(|| format!("no end after {} steps", liveness::MAX_STEPS));
         }
-        self.now = at;
+        (self.now, self.server.model.at) = (at, at);
         let Some(event) = self.awake(event) else { return Ok(()) };
         self.report.steps += 1;
         self.server.hash.number(at);
@@ -392,7 +393,8 @@ impl World {
                 self.check_registered(process, &about)?;
                 let number = self.callers.len() as u64;
                 let present = self.present(&about);
-                let caller = caller(number, process, about);
+                let caller =
+                    Caller { begun: self.now, is_traced: true, ..caller(number, process, about) };
                 self.callers.insert(number, caller);
                 let host = &mut self.hosts[process];
                 host.operations += 1;
@@ -440,6 +442,20 @@ impl World {
     fn follow(&mut self, number: u64, step: Step<Output>) -> Result<(), Broken> {
         self.check_retries(number, &step)?;
         self.check_lanes(number, &step)?;
+        let Some(process) = self.running.get(&number).map(|running| running.process) else {
+            return Ok(());
+        };
+        let is_done = matches!(step, Step::Done(_));
+        self.note_tasks(process);
+        if is_done {
+            let freed = &self.hosts[process].freed;
+            quota::check_given_back(&self.server.model, &self.callers[&number], freed)?;
+        }
+        self.go_on(number, step)?;
+        self.hand_over(process)
+    }
+
+    fn go_on(&mut self, number: u64, step: Step<Output>) -> Result<(), Broken> {
         match step {
             Step::Send(request) => {
                 self.send(number, request);

@@ -9,7 +9,9 @@ use crate::fault::planned::Planned;
 use crate::fault::{clock, process};
 use crate::invariant::readers;
 use crate::invariant::time;
-use crate::model::settled::{ANCHORED_WITHIN_MS, HEALED_WITHIN_MS, is_pending, pending, sleepers};
+use crate::model::settled::{
+    ANCHORED_WITHIN_MS, HEALED_WITHIN_MS, is_pending, leaked_slots, pending, sleepers,
+};
 use crate::plan::FaultKind;
 use crate::process::context::{Message, Notice};
 use crate::report::Broken;
@@ -156,7 +158,9 @@ impl World {
         let is_pending = is_pending(model, &self.profiles, now);
         let commands = self.running.keys().any(|number| self.callers[number].carries_commands());
         let unread = readers::behind(model, &self.followed);
-        if !is_pending && unread.is_empty() && !commands && self.in_flight == 0 {
+        let leaked = leaked_slots(model);
+        let is_quiet = !is_pending && leaked.is_empty() && unread.is_empty();
+        if is_quiet && !commands && self.in_flight == 0 {
             self.finished = true;
             return Ok(());
         }
@@ -171,7 +175,8 @@ impl World {
             return self.stuck(|| {
                 format!(
                     "{count} executions are pending ten minutes after the last fault, and the \
-                     journals of {unread:?} are not read: {pending}"
+                     journals of {unread:?} are not read, and the slots {leaked:?} are not free: \
+                     {pending}"
                 )
             });
         }

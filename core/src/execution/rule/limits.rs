@@ -61,7 +61,8 @@ fn hold_back<T>(current: &Execution, held: &Held, outcome: T, now: TimestampMs) 
     }
     let kind = held.kind;
     if let Some(blocks) = next.blocks_mut() {
-        blocks.insert(BlockEntry { kind, recheck_at: Some(now.plus(wait)) });
+        let recheck_at = (!planted!(LimitRecheckForgotten)).then_some(now.plus(wait));
+        blocks.insert(BlockEntry { kind, recheck_at });
     }
     let decision = Decision::put(next, now, outcome).within(unused_from(current));
     Ok(decision.event(Event::Blocked { kind }).into())

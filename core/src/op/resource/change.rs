@@ -32,6 +32,8 @@ pub struct ChangeResource<C: Change> {
     patience: Patience,
     /// The commits that may be applied although no reply says so, the latest last.
     sent: Vec<Sent<C>>,
+    /// How many commits have arrived after the end of their window.
+    late: u32,
     pending: Pending,
     /// The records beside it that its last decision was made on.
     beside: Vec<Option<LoadedResource<C::Beside>>>,
@@ -126,8 +128,8 @@ impl<C: Change> ChangeResource<C> {
         patience: Patience,
     ) -> Self {
         let id = change.target();
-        let (pending, sent, beside) = (Pending::Nothing, Vec::new(), Vec::new());
-        Self { change, id, writer, known, patience, sent, pending, beside }
+        let (pending, sent, late, beside) = (Pending::Nothing, Vec::new(), 0, Vec::new());
+        Self { change, id, writer, known, patience, sent, late, pending, beside }
     }
 
     /// Takes the records beside it on which it was decided, once it has ended.
@@ -208,7 +210,8 @@ impl<C: Change> ChangeResource<C> {
             self.settle(&basis);
         }
         let beside: Vec<_> = basis.beside.iter().map(|beside| record_of(beside.as_ref())).collect();
-        let facts = Facts { record: basis.record.as_ref().map(|l| l.record()), beside: &beside };
+        let record = basis.record.as_ref().map(|l| l.record());
+        let facts = Facts { record, beside: &beside, late: self.late };
         let changed = match self.change.decide(&facts, at) {
             Err(rejection) if basis.fresh && self.sent.is_empty() => {
                 return Step::fail(rejection);
@@ -357,6 +360,7 @@ impl<C: Change> ChangeResource<C> {
                 self.decide(basis, now)
             }
             UnitReply::OutsideWindow => {
+                self.late += 1;
                 Step::retry(self.patience.after_refusal(C::NAME, self.in_doubt(), now))
             }
         }

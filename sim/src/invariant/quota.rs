@@ -1,0 +1,285 @@
+//! \[INV-QUOTA-1\] No more executions run under a quota and key than the quota allows: each that
+//! starts has a slot, and a slot is free only once its execution does not run any more.
+//!
+//! \[INV-QUOTA-2\] No sliding window of a quota has more admissions than its maximum, by the clock
+//! of the quota's partition.
+//!
+//! Both are judged by the commits alone: which executions have leases or grants, when slots were
+//! taken, and when executions were admitted.
+
+use std::collections::BTreeSet;
+
+use ff_core::id::{ExecutionId, GrantId};
+use ff_core::quota::{Holder, Quota, QuotaLimits, QuotaRef, QuotaUse};
+use ff_core::store::Member;
+use ff_core::time::{DurationMs, TimestampMs};
+
+use crate::model::Model;
+use crate::model::caller::Caller;
+use crate::model::change::Change;
+use crate::model::quotas::{Admitted, KnownUse, counts, running_under};
+use crate::report::invariants::Invariant;
+use crate::report::{Broken, ensure};
+
+const CONCURRENCY: &str = "INV-QUOTA-1";
+const RATE: &str = "INV-QUOTA-2";
+
+/// How much a window is divided by: what a step back of the clock moves is known to this part of it.
+const STEPS: u64 = 128;
+
+/// An execution that starts has a slot of each of its quotas, unless the quota had no limit of the
+/// concurrency while it was asked; and no more run than the largest limit since then allows.
+pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
+    let Some((after, grant)) = starts(change) else { return Ok(()) };
+    let Some(limited) = &after.limits else { return Ok(()) };
+    let (asked_at, written) = (change.caller.asked_quota_at, model.quotas.written.get(&change.id));
+    let is_known = change.caller.is_traced && !limited.limits.quotas.is_empty();
+    ensure!(
+        !is_known || change.before.is_none() || asked_at >= written.copied(),
+        CONCURRENCY,
+        "{} starts, but its quotas were asked at {asked_at:?} ms, before its record was written at \
+         {written:?} ms",
+        change.id
+    );
+    for of in &limited.limits.quotas {
+        check_slot(model, change, grant, of)?;
+    }
+    Ok(())
+}
+
+/// The execution and the grant, if this commit lets it start.
+pub fn starts<'c>(change: &'c Change<'_>) -> Option<(&'c ff_core::execution::Execution, GrantId)> {
+    let after = change.after.as_deref()?;
+    let grant = running_under(after)?;
+    let before = change.before.as_deref().and_then(running_under);
+    (before != Some(grant)).then_some((after, grant))
+}
+
+/// The grant under which an execution with quotas has ceased to run with this commit.
+pub fn stops(change: &Change<'_>) -> Option<GrantId> {
+    let before = change.before.as_deref()?;
+    let has_quotas = before.limits.as_ref().is_some_and(|it| !it.limits.quotas.is_empty());
+    let grant = running_under(before).filter(|_| has_quotas)?;
+    let after = change.after.as_deref().and_then(running_under);
+    (after != Some(grant)).then_some(grant)
+}
+
+/// A program frees the slots of an execution that it has stopped.
+pub fn check_freed(
+    model: &Model,
+    stopped: &[GrantId],
+    freed: &BTreeSet<GrantId>,
+) -> Result<(), Broken> {
+    let left = stopped.iter().find(|grant| !freed.contains(grant));
+    let watched = model.watched.contains(Invariant::QuotaSlots);
+    ensure!(left.is_none() || !watched, CONCURRENCY, "the slots of {left:?} are not freed");
+    Ok(())
+}
+
+/// An operation whose calls were all answered gives back the slots under which nothing started.
+pub fn check_given_back(
+    model: &Model,
+    caller: &Caller,
+    freed: &BTreeSet<GrantId>,
+) -> Result<(), Broken> {
+    let reserved = model.quotas.reserved.get(&caller.number);
+    if caller.failed || caller.resent || model.jumps > 0 {
+        return Ok(());
+    }
+    let is_given = |grant: &&GrantId| model.quotas.given.contains_key(grant);
+    let mut unused = reserved.into_iter().flatten().filter(|grant| !is_given(grant));
+    let left = unused.find(|grant| !freed.contains(grant));
+    let watched = model.watched.contains(Invariant::QuotaSlots);
+    ensure!(left.is_none() || !watched, CONCURRENCY, "the slots of {left:?} are not given back");
+    Ok(())
+}
+
+fn check_slot(
+    model: &Model,
+    change: &Change<'_>,
+    grant: GrantId,
+    of: &QuotaRef,
+) -> Result<(), Broken> {
+    let Some(after) = change.after.as_deref() else { return Ok(()) };
+    let (namespace, partitions) = (&after.namespace, &model.partitions);
+    let quota = Quota::key(namespace, &of.quota, partitions).uuid;
+    let usage = model.quotas.uses.get(&QuotaUse::key(namespace, of, partitions).uuid);
+    let slot = usage.and_then(|usage| usage.taken.get(&grant)).copied();
+    let begun = change.caller.begun;
+    let asked_at = slot.unwrap_or(begun).min(begun);
+    if model.quotas.lost_at.is_some_and(|lost| lost >= asked_at) {
+        // The slot may be lost.
+        return Ok(());
+    }
+    let limits = model.quotas.since(quota, asked_at);
+    let limits: Vec<_> = limits.into_iter().flatten().map(|limits| limits.concurrency).collect();
+    let (id, now) = (change.id, change.now);
+    ensure!(!limits.is_empty(), CONCURRENCY, "{id} starts at {now}, but there is no quota {of}");
+    if limits.iter().any(Option::is_none) {
+        return Ok(());
+    }
+    ensure!(slot.is_some(), CONCURRENCY, "{id} starts under {grant} without a slot of {of}");
+    let most = limits.into_iter().flatten().max().unwrap_or(0);
+    let others = running(model, of, id, usage);
+    ensure!(
+        others.len() < most as usize,
+        CONCURRENCY,
+        "{id} starts, but {others:?} run under {of}, which allows {most}"
+    );
+    Ok(())
+}
+
+/// The other executions that run and have had a slot.
+fn running(
+    model: &Model,
+    of: &QuotaRef,
+    but: ExecutionId,
+    usage: Option<&KnownUse>,
+) -> Vec<ExecutionId> {
+    let has_slot = |grant: &GrantId| usage.is_some_and(|usage| usage.taken.contains_key(grant));
+    let runs = |id: &ExecutionId| {
+        let record = &model.records[id];
+        *id != but && counts(record, of) && running_under(record).as_ref().is_some_and(has_slot)
+    };
+    model.records.keys().copied().filter(runs).collect()
+}
+
+/// A commit of the use of a quota.
+#[derive(Debug)]
+pub struct UseCommit<'c> {
+    /// The record as it was written; `None` if it was removed.
+    pub after: Option<&'c QuotaUse>,
+    /// The operation that made it.
+    pub caller: &'c Caller,
+    /// The clock of its partition.
+    pub now: TimestampMs,
+}
+
+impl UseCommit<'_> {
+    /// Checks a commit, and takes it over. A slot that is gone is that of an execution that does
+    /// not run under its grant. An admission does not fill a window above its maximum.
+    pub fn note(&self, model: &mut Model, id: Member) -> Result<(), Broken> {
+        let before = model.quotas.uses.get(&id);
+        let gone = before.into_iter().flat_map(|before| &before.record.holders);
+        let stays = |grant| {
+            self.after.is_some_and(|after| after.holders.iter().any(|held| held.grant == grant))
+        };
+        let gone: Vec<_> = gone.filter(|held| !stays(held.grant)).cloned().collect();
+        if model.watched.contains(Invariant::QuotaSlots) {
+            for held in &gone {
+                let runs = model.records.get(&held.execution).and_then(|it| running_under(it));
+                let is_free = runs != Some(held.grant);
+                ensure!(is_free, CONCURRENCY, "a slot is freed under which it runs: {held:?}");
+                self.check_fenced(model, before, held)?;
+            }
+        }
+        let Some(after) = self.after else {
+            model.quotas.uses.remove(&id);
+            return Ok(());
+        };
+        let quota = Quota::key(&after.namespace, &after.of.quota, &model.partitions).uuid;
+        let limits = model.quotas.present(quota).unwrap_or_default();
+        let (at, watched) = (model.at, model.watched.contains(Invariant::QuotaRate));
+        let mut known = before.cloned().unwrap_or_else(|| KnownUse {
+            record: after.clone(),
+            taken: Default::default(),
+            admitted: Vec::new(),
+        });
+        let admitted = self.admitted(before, limits);
+        known.record = after.clone();
+        for held in &gone {
+            known.taken.remove(&held.grant);
+            if !model.quotas.given.contains_key(&held.grant) {
+                // It never started.
+                known.admitted.retain(|admitted| admitted.grant != Some(held.grant));
+            }
+        }
+        for held in &after.holders {
+            known.taken.entry(held.grant).or_insert_with(|| {
+                model.quotas.reserved.entry(self.caller.number).or_default().push(held.grant);
+                at
+            });
+        }
+        if !self.caller.hands_over() {
+            known.move_to(limits, self.now);
+        }
+        if let Some(grant) = admitted {
+            known.admitted.push(Admitted { at: self.now, grant });
+            let result = known.check_window(limits);
+            result.or_else(|broken| if watched { Err(broken) } else { Ok(()) })?;
+        }
+        model.quotas.uses.insert(id, known);
+        Ok(())
+    }
+
+    /// The slot of a grant that was never committed is freed by the operation that took it, which
+    /// has given up; or after the record has got a new version, so that no commit of the grant that
+    /// is in flight can be applied.
+    fn check_fenced(
+        &self,
+        model: &Model,
+        before: Option<&KnownUse>,
+        held: &Holder,
+    ) -> Result<(), Broken> {
+        let is_given = model.quotas.given.contains_key(&held.grant);
+        let is_own = self.caller.gives_back == Some(held.grant);
+        let is_there = model.records.contains_key(&held.execution);
+        let taken = before.and_then(|before| before.taken.get(&held.grant));
+        let is_new = model.quotas.written.get(&held.execution) >= taken;
+        ensure!(
+            is_given || is_own || !is_there || is_new || model.jumps > 0,
+            CONCURRENCY,
+            "a slot is freed, but a commit of its grant may still be applied: {held:?}"
+        );
+        Ok(())
+    }
+
+    /// The grant of the execution that this commit admits, if it admits one and the quota limits
+    /// the rate. One that has to wait instead moves a time at which others wait.
+    fn admitted(&self, before: Option<&KnownUse>, limits: QuotaLimits) -> Option<Option<GrantId>> {
+        let after = self.after.filter(|_| !self.caller.hands_over() && limits.rate.is_some())?;
+        let known = |grant| {
+            let holders = before.into_iter().flat_map(|before| &before.record.holders);
+            holders.clone().any(|held| held.grant == grant)
+        };
+        if let Some(held) = after.holders.iter().find(|held| !known(held.grant)) {
+            return Some(Some(held.grant));
+        }
+        let waits = |usage: &QuotaUse| [usage.queue_until, usage.awaited_until];
+        let waited = before.map_or([TimestampMs::ZERO; 2], |before| waits(&before.record));
+        let [queue, awaited] = waits(after);
+        let is_refused = queue > waited[0] || awaited != waited[1];
+        (!is_refused && limits.concurrency.is_none()).then_some(None)
+    }
+}
+
+impl KnownUse {
+    /// Moves admissions back with a clock that has stepped back, and forgets those that the window
+    /// has left.
+    fn move_to(&mut self, limits: QuotaLimits, now: TimestampMs) {
+        let Some(rate) = limits.rate else { return };
+        let step = DurationMs::new((rate.window.get() / STEPS).max(1));
+        let latest = self.admitted.iter().map(|admitted| admitted.at).max();
+        if let Some(back) = latest.filter(|latest| *latest > now).map(|latest| latest.since(now)) {
+            for admitted in &mut self.admitted {
+                admitted.at = admitted.at.minus(back).minus(step);
+            }
+        }
+        self.admitted.retain(|admitted| admitted.at.plus(rate.window) > now);
+    }
+
+    /// The window that ends with the latest admission has no more than the maximum.
+    fn check_window(&self, limits: QuotaLimits) -> Result<(), Broken> {
+        let Some(rate) = limits.rate else { return Ok(()) };
+        ensure!(
+            self.admitted.len() <= rate.max as usize,
+            RATE,
+            "{} admits more than {} in {}: {:?}",
+            self.record.of,
+            rate.max,
+            rate.window,
+            self.admitted
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! The simulator's copy of quotas, and its own bookkeeping of what they have let start.
+
+use std::collections::BTreeMap;
+
+use ff_core::execution::{Execution, LeaseFate, Phase};
+use ff_core::id::{ExecutionId, GrantId};
+use ff_core::quota::{QuotaLimits, QuotaRef, QuotaUse};
+use ff_core::store::Member;
+use ff_core::time::TimestampMs;
+
+/// The grant under which an execution runs, or may start to run: the one of its lease while it is
+/// held, or an outstanding one.
+pub fn running_under(record: &Execution) -> Option<GrantId> {
+    let outstanding = record.grant().map(|grant| grant.id);
+    match &record.phase {
+        Phase::Active(active) if active.fate == LeaseFate::Held => Some(active.lease.grant.id),
+        Phase::Active(_) | Phase::Runnable(_) => outstanding,
+        Phase::Suspended(_) | Phase::Terminal(_) => None,
+    }
+}
+
+/// An execution that a quota has admitted.
+#[derive(Clone, Copy, Debug)]
+pub struct Admitted {
+    /// When, by the clock of the quota's partition. After a step back of that clock, earlier ones
+    /// are moved back with it.
+    pub at: TimestampMs,
+    /// Its grant, if it has a slot.
+    pub grant: Option<GrantId>,
+}
+
+/// The use of a quota under one key.
+#[derive(Clone, Debug)]
+pub struct KnownUse {
+    /// The record as it was committed last.
+    pub record: QuotaUse,
+    /// When each slot was taken, in simulated time.
+    pub taken: BTreeMap<GrantId, u64>,
+    /// The latest admissions, the latest last.
+    pub admitted: Vec<Admitted>,
+}
+
+/// The quotas as they should be, and what they have let start.
+#[derive(Clone, Debug, Default)]
+pub struct Quotas {
+    /// The limits of each quota from each simulated time on; `None` while there is no quota.
+    pub limits: BTreeMap<Member, Vec<(u64, Option<QuotaLimits>)>>,
+    /// The uses.
+    pub uses: BTreeMap<Member, KnownUse>,
+    /// When each grant under which an execution runs was given, in simulated time: when the
+    /// operation began that gave it.
+    pub given: BTreeMap<GrantId, u64>,
+    /// The slots that each operation has taken, by its number.
+    pub reserved: BTreeMap<u64, Vec<GrantId>>,
+    /// When the record of each execution that has quotas was written last, in simulated time.
+    pub written: BTreeMap<ExecutionId, u64>,
+    /// When the store last lost commits, in simulated time.
+    pub lost_at: Option<u64>,
+}
+
+impl Quotas {
+    /// The limits of a quota now.
+    pub fn present(&self, quota: Member) -> Option<QuotaLimits> {
+        self.limits.get(&quota)?.last()?.1
+    }
+
+    /// All limits of a quota that were in force at some time since this one, inclusive.
+    pub fn since(&self, quota: Member, since: u64) -> Vec<Option<QuotaLimits>> {
+        let Some(changes) = self.limits.get(&quota) else { return vec![None] };
+        let first = changes.iter().rposition(|(at, _)| *at < since);
+        let before = if first.is_none() { vec![None] } else { Vec::new() };
+        let later = changes[first.unwrap_or(0)..].iter().map(|(_, limits)| *limits);
+        before.into_iter().chain(later).collect()
+    }
+
+    /// Takes over the limits of a quota.
+    pub fn note_limits(&mut self, quota: Member, limits: Option<QuotaLimits>, at: u64) {
+        self.limits.entry(quota).or_default().push((at, limits));
+    }
+
+    /// Takes over that the store has lost what was committed since `then`.
+    #[must_use]
+    pub fn after_loss(&self, then: &Self, at: u64) -> Self {
+        let mut kept = Self { limits: self.limits.clone(), lost_at: Some(at), ..then.clone() };
+        for (quota, changes) in &mut kept.limits {
+            changes.push((at, then.present(*quota)));
+        }
+        kept
+    }
+}
+
+/// Whether an execution counts towards a quota under this key.
+pub fn counts(record: &Execution, of: &QuotaRef) -> bool {
+    record.limits.as_ref().is_some_and(|limited| limited.limits.quotas.contains(of))
+}
