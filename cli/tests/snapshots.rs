@@ -284,7 +284,7 @@ async fn limited_executions() {
     session.run(&["quotas", "set", "per-customer", "--rate", "100"]);
     session.run(&["quotas", "set", "per-customer", "--concurrency", "1001"]);
     session.run(&["budgets", "create", "llm", "--limit", "tokens=10"]);
-    let client = FlowFabric::connect(&store.url()).namespace("ff").await.expect("it answers");
+    let client = FlowFabric::connect(store.url()).namespace("ff").await.expect("it answers");
     let worker =
         client.worker("w").max_concurrent_tasks(2).connect().await.expect("the store answers");
     let claim = async || worker.claim_next().await.expect("the store answers");
