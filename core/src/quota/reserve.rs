@@ -11,10 +11,7 @@ use crate::time::{DurationMs, TimestampMs, Window};
 
 use super::admissions::spacing;
 use super::record::Quota;
-use super::usage::{AWAITED_FOR, FIRST_CHECK, Holder, QuotaUse};
-
-/// The longest time until an execution that waits for the rate is looked at again: 60 s.
-pub(super) const MAX_WAIT: DurationMs = DurationMs::from_secs(60);
+use super::usage::{FIRST_CHECK, Holder, MAX_WAIT, QuotaUse};
 
 /// Takes a slot for an execution, and counts it towards the rate.
 ///
@@ -54,6 +51,8 @@ pub enum RefusedBy {
         limit: u32,
         /// Whether slots are to be compared with their executions.
         checks: bool,
+        /// When to look again, unless a slot is offered before.
+        retry_after: DurationMs,
     },
     /// The window is full, or others wait already.
     Rate {
@@ -102,7 +101,10 @@ impl Change for Reserve {
         if let Some(limit) = quota.limits.concurrency {
             usage.promised.retain(|(execution, _)| *execution != self.execution);
             if usage.room(&quota.limits) == 0 && !planted!(QuotaOverrun) {
-                return Ok(no_slot(usage, limit, facts.record, now));
+                let checks = usage.to_check(now).next().is_some();
+                let retry_after = usage.wait(&self.execution, now);
+                let refused = RefusedBy::Concurrency { limit, checks, retry_after };
+                return Ok(Changed::put(usage, Reserved::Refused(refused)));
             }
         }
         let (mut window, mut since) = (Window::ALWAYS, now);
@@ -133,22 +135,4 @@ impl Change for Reserve {
         }
         Ok(Changed::put(usage, Reserved::Admitted).within(window))
     }
-}
-
-/// Refuses an execution because all slots are taken. The use is written only if that renews the
-/// sign that executions wait.
-fn no_slot(
-    mut usage: QuotaUse,
-    limit: u32,
-    before: Option<&QuotaUse>,
-    now: TimestampMs,
-) -> Changed<QuotaUse, Quota, Reserved> {
-    let checks = usage.to_check(now).next().is_some();
-    let refused = Reserved::Refused(RefusedBy::Concurrency { limit, checks });
-    let half = DurationMs::new(AWAITED_FOR.get() / 2);
-    if before.is_some_and(|usage| usage.is_awaited(now) && usage.awaited_until > now.plus(half)) {
-        return Changed::keep(refused);
-    }
-    usage.awaited_until = now.plus(AWAITED_FOR);
-    Changed::put(usage, refused)
 }

@@ -112,7 +112,8 @@ fn a_slot_is_taken_once_and_freed_once() {
     assert_eq!(bench.reserve(1, false), Reserved::Admitted);
     assert_eq!(bench.reserve(1, false), Reserved::Admitted, "the same grant has its slot");
     assert_eq!(bench.reserve(2, false), Reserved::Admitted);
-    let full = RefusedBy::Concurrency { limit: 2, checks: false };
+    let retry_after = DurationMs::from_secs(10);
+    let full = RefusedBy::Concurrency { limit: 2, checks: false, retry_after };
     assert_eq!(bench.reserve(3, false), Reserved::Refused(full));
     assert_eq!(bench.update(&[1, 1], &[]).room, 1, "freed twice is free once");
     assert_eq!(bench.update(&[1], &[]).room, 1);
@@ -129,6 +130,24 @@ fn a_promised_slot_is_for_one_execution_only_until_its_time_is_over() {
     bench.update(&[7], &[8]);
     bench.now += 2_000;
     assert_eq!(bench.reserve(9, false), Reserved::Admitted, "8 did not come");
+}
+
+/// Each of those that wait for a slot looks again by itself: one in a second, however many wait.
+#[test]
+fn the_looks_of_those_that_wait_are_spread() {
+    let mut bench = Bench::new(concurrency(1));
+    bench.reserve(1, false);
+    let mut looks = Vec::new();
+    for number in 2..1_000 {
+        match bench.reserve(number, false) {
+            Reserved::Refused(RefusedBy::Concurrency { retry_after, .. }) => {
+                looks.push(retry_after.get());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(looks[..3], [10_000, 11_000, 12_000]);
+    assert!(looks[291..].iter().all(|wait| (300_000..600_000).contains(wait)));
 }
 
 #[test]
@@ -167,7 +186,7 @@ fn those_that_wait_for_the_rate_are_spread_and_not_overtaken() {
     };
     let first = wait(bench.reserve(20, false));
     let second = wait(bench.reserve(21, false));
-    assert!(first >= 1_000 && second > first + 90, "{first} {second}");
+    assert!(first >= 1_000 && second > first + 80, "{first} {second}");
     bench.now += first;
     assert!(matches!(bench.reserve(22, false), Reserved::Refused(_)), "it has not waited");
     assert_eq!(bench.reserve(20, true), Reserved::Admitted);
@@ -207,7 +226,8 @@ fn an_admission_that_comes_too_late_gets_more_time() {
         assert_eq!(bench.reserve(99, true), Reserved::Admitted, "{late} too late");
     }
     assert!(allowed[0] < 15 && allowed[1] >= 100 && allowed[2] >= 400, "{allowed:?}");
-    assert!((2_000..2_030).contains(&allowed[3]) && allowed[3] == allowed[4], "{allowed:?}");
+    // At most 2 s, whatever the place in the step.
+    assert!(allowed[3..].iter().all(|time| (2_000..2_030).contains(time)), "{allowed:?}");
 }
 
 #[test]

@@ -18,8 +18,17 @@ pub(super) const FIRST_CHECK: DurationMs = DurationMs::from_secs(10);
 pub(super) const NEXT_CHECK: DurationMs = DurationMs::from_secs(30);
 /// How long a freed slot is kept for the execution that it was offered to: 2 s.
 pub(super) const PROMISED_FOR: DurationMs = DurationMs::from_secs(2);
-/// How long a refusal counts as a sign that executions wait: two rechecks of a waiting one.
-pub(super) const AWAITED_FOR: DurationMs = DurationMs::from_secs(120);
+/// The longest time until an execution that waits for the rate is looked at again: 60 s.
+pub(super) const MAX_WAIT: DurationMs = DurationMs::from_secs(60);
+/// The shortest time until an execution that waits for a slot looks again by itself: 10 s.
+const FIRST_LOOK: DurationMs = DurationMs::from_secs(10);
+/// The time between the looks of two executions that wait for a slot: 1 s.
+const LOOKS_APART: DurationMs = DurationMs::from_secs(1);
+/// The longest time until an execution that waits for a slot looks again is this and up to as much
+/// again: 5 min.
+const LAST_LOOK: DurationMs = DurationMs::from_secs(300);
+/// How long a refusal counts as a sign that executions wait: longer than any waits for its look.
+const AWAITED_FOR: DurationMs = DurationMs::from_secs(660);
 /// How long a use without slots is kept after its last admission has left the window.
 const KEPT_FOR: DurationMs = DurationMs::from_secs(60);
 
@@ -58,6 +67,8 @@ pub struct QuotaUse {
     pub(super) promised: Vec<(ExecutionId, TimestampMs)>,
     /// The time until which the executions that wait for the rate are spread.
     pub queue_until: TimestampMs,
+    /// When the last of the executions that wait for a slot looks again by itself.
+    last_look: TimestampMs,
     /// Until when executions may wait for a slot.
     pub awaited_until: TimestampMs,
     /// When it was changed last.
@@ -95,6 +106,7 @@ impl QuotaUse {
             admissions: Admissions::default(),
             promised: Vec::new(),
             queue_until: TimestampMs::ZERO,
+            last_look: TimestampMs::ZERO,
             awaited_until: TimestampMs::ZERO,
             updated_at: TimestampMs::ZERO,
         }
@@ -117,12 +129,28 @@ impl QuotaUse {
         self.awaited_until > now && self.awaited_until <= now.plus(AWAITED_FOR)
     }
 
+    /// Notes that an execution waits for a slot, and returns after which time it looks again by
+    /// itself. A free slot is offered to it before that; the looks only find slots whose program
+    /// died. So about one of all that wait looks in a second, however many there are.
+    pub(super) fn wait(&mut self, execution: &ExecutionId, now: TimestampMs) -> DurationMs {
+        self.awaited_until = now.plus(AWAITED_FOR);
+        let next = self.last_look.plus(LOOKS_APART).max(now.plus(FIRST_LOOK));
+        if next <= now.plus(LAST_LOOK) {
+            self.last_look = next;
+            return next.since(now);
+        }
+        // Many wait: these are spread by their ids.
+        let part = execution.uuid().as_u64_pair().1 % LAST_LOOK.get();
+        DurationMs::new(LAST_LOOK.get() + part)
+    }
+
     /// Forgets what is over at this time.
     pub(super) fn roll(&mut self, now: TimestampMs) {
         let latest = now.plus(PROMISED_FOR);
         let kept = planted!(PromiseKept);
         self.promised.retain(|(_, until)| kept || (now..=latest).contains(until) && *until > now);
-        self.queue_until = self.queue_until.min(now.plus(super::reserve::MAX_WAIT));
+        self.queue_until = self.queue_until.min(now.plus(MAX_WAIT));
+        self.last_look = self.last_look.min(now.plus(LAST_LOOK));
         self.updated_at = now;
     }
 

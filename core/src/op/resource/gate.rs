@@ -157,12 +157,13 @@ impl Gate {
                 self.quotas += 1;
                 return self.next(now);
             }
-            Ok(Reserved::Refused(RefusedBy::Concurrency { limit, checks })) => {
+            Ok(Reserved::Refused(RefusedBy::Concurrency { limit, checks, retry_after })) => {
                 if checks {
                     self.push(of.clone(), UseWork::Check);
                 }
                 let place = u8::try_from(self.quotas).ok();
-                (place, Rejection::ConcurrencyLimitExceeded { quota: of, limit }, None)
+                let rejection = Rejection::ConcurrencyLimitExceeded { quota: of, limit };
+                (place, rejection, Some(retry_after))
             }
             Ok(Reserved::Refused(RefusedBy::Rate { retry_after })) => {
                 let rejection = Rejection::RateLimitExceeded { quota: of, retry_after };

@@ -202,6 +202,14 @@ impl HandOver {
         self.resume(Event::Start, now)
     }
 
+    /// Offers the slots that are still free.
+    fn woken(&mut self, now: HostTime) -> Step<Output> {
+        if self.room == 0 || self.patience.left(now) == DurationMs::ZERO {
+            return Step::Done(Ok(()));
+        }
+        self.look()
+    }
+
     /// Frees what is still to be freed.
     fn nobody_waits(&mut self, now: HostTime) -> Step<Output> {
         if self.free.is_empty() {
@@ -212,7 +220,10 @@ impl HandOver {
         self.resume(Event::Start, now)
     }
 
-    fn promised(&mut self, promised: &[ExecutionId], now: HostTime) -> Step<Output> {
+    fn promised(&mut self, done: &UseUpdated, now: HostTime) -> Step<Output> {
+        let promised = &done.promised;
+        // As after limits were raised.
+        self.room = if promised.is_empty() { 0 } else { done.room.min(MAX_WOKEN) };
         let Some((partition, page, at)) = self.waiting.take() else { return Step::Done(Ok(())) };
         let index = self.index();
         let entries: Vec<_> = page.entries.iter().map(|entry| (&index, entry)).collect();
@@ -246,13 +257,13 @@ impl Operation for HandOver {
                 change.resume(event, now).then_ok(|done| self.updated(done, now))
             }
             (Doing::Promising(change), event) => {
-                change.resume(event, now).then_ok(|done| self.promised(&done.promised, now))
+                change.resume(event, now).then_ok(|done| self.promised(&done, now))
             }
             (Doing::Checking(grant, check), event) => {
                 let grant = *grant;
                 check.resume(event, now).then(|result| self.checked(grant, result, now))
             }
-            (Doing::Waking(wake), event) => wake.resume(event, now).then(|_| Step::Done(Ok(()))),
+            (Doing::Waking(wake), event) => wake.resume(event, now).then(|_| self.woken(now)),
             (Doing::Nothing, _) => self.begin(now),
             (Doing::Looking, Event::Reply(reply)) => match reply.body {
                 ReplyBody::Poll(polled) => self.looked(&polled, now),
