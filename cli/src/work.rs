@@ -64,6 +64,7 @@ fn config(args: &WorkArgs) -> Result<WorkerConfig, CliError> {
         None => ff_sdk::unique_name(&worker),
     };
     let mut config = WorkerConfig::new(worker, instance, args.store.namespace.as_str())?;
+    config.take_over = args.take_over;
     config.lanes.clone_from(&args.lane);
     if !args.kind.is_empty() {
         config.kinds = args.kind.iter().cloned().collect();
