@@ -66,6 +66,7 @@ fn config(args: &WorkArgs) -> Result<WorkerConfig, CliError> {
     };
     let mut config = WorkerConfig::new(worker, instance, args.store.namespace.as_str())?;
     config.keep_counts = !args.set_up.without_counts;
+    config.take_over = args.take_over;
     config.lanes.clone_from(&args.lane);
     if !args.kind.is_empty() {
         config.kinds = args.kind.iter().cloned().collect();

@@ -2,14 +2,18 @@
 
 use std::process::ExitCode;
 
+use comfy_table::ContentArrangement;
 use ff_sdk::{Kinds, TimestampMs, Worker};
 use serde_json::{Value, json};
 
 use crate::args::{ListWorkersArgs, OneWorkerArgs, WorkersArgs, WorkersCommand};
 use crate::backend;
 use crate::exit::{CliError, print, print_line};
-use crate::report::{printable, table, time};
-use crate::terminal::fitted;
+use crate::report::{printable, table};
+use crate::terminal;
+
+/// The width of the table if the width of the terminal is not known.
+const WIDTH: u16 = 100;
 
 /// Runs the command.
 pub async fn workers(args: WorkersArgs) -> Result<ExitCode, CliError> {
@@ -70,12 +74,14 @@ async fn list(args: ListWorkersArgs) -> Result<(), CliError> {
             worker.info.instance.to_string(),
             worker.state_at(at).to_string(),
             format!("{}/{}", worker.active, worker.info.slots),
-            time(worker.last_seen),
+            format!("{} s ago", at.since(worker.last_seen).get() / 1_000),
             serves(worker),
             printable(&worker.info.version),
         ]);
     }
-    print(&fitted(rows))
+    rows.set_content_arrangement(ContentArrangement::Dynamic);
+    rows.set_width(terminal::width().unwrap_or(WIDTH));
+    print(&format!("{rows}\n"))
 }
 
 /// The lanes, kinds and capabilities of a worker.

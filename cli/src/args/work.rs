@@ -46,11 +46,14 @@ pub struct WorkArgs {
     /// The ID of the worker. The default is the host name.
     #[arg(long, value_name = "ID")]
     pub worker: Option<WorkerId>,
-    /// The instance ID of this process, in the history of executions. It is not checked whether
-    /// another process uses it. The default is made from the worker ID, the process ID and a random
-    /// number.
+    /// The instance ID of this process, in the history of executions and in ff workers. While
+    /// another live process has it, the worker does not start. The default is made from the worker
+    /// ID, the process ID and a random number.
     #[arg(long, value_name = "ID")]
     pub instance: Option<WorkerInstanceId>,
+    /// Take the instance ID over from another live process, which then claims nothing more.
+    #[arg(long, requires = "instance")]
+    pub take_over: bool,
     /// End when no execution on the lanes is waiting, running on any worker, or delayed by at most
     /// a minute. To find out, the worker reads all partitions of the store every second.
     #[arg(long)]
