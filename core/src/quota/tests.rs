@@ -207,7 +207,8 @@ fn an_admission_that_comes_too_late_gets_more_time() {
         assert_eq!(bench.reserve(99, true), Reserved::Admitted, "{late} too late");
     }
     assert!(allowed[0] < 15 && allowed[1] >= 100 && allowed[2] >= 400, "{allowed:?}");
-    assert!((2_000..2_030).contains(&allowed[3]) && allowed[3] == allowed[4], "{allowed:?}");
+    let longest = 2_000..2_030;
+    assert!(allowed[3..].iter().all(|allowed| longest.contains(allowed)), "{allowed:?}");
 }
 
 #[test]

@@ -288,6 +288,7 @@ impl Server {
                 UnitReply::Conflict { .. } => self.hash.number(1),
                 UnitReply::OutsideWindow => {
                     self.hash.number(2);
+                    caller.came_late = true;
                     if let Some(Plan { put: Some(bytes), version, window, .. }) = plan {
                         time::check_window(&self.model, &decoded(version, &bytes)?, window)?;
                     }
