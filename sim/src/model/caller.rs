@@ -23,9 +23,9 @@ pub struct Caller {
     pub asked_quota_at: Option<u64>,
     /// The grant whose slot it frees because nothing was started under it.
     pub gives_back: Option<GrantId>,
-    /// Whether one of its commits came too late. For all that it knows, a first copy of it may
+    /// Whether one of its commits met a conflict or came too late. For all that it knows, a first copy of it may
     /// still be applied.
-    pub came_late: bool,
+    pub was_refused: bool,
     /// The command, if the operation carries one.
     pub command: Option<AnyCommand>,
     /// The life that its operator's call is meant for, if the sender knew it.
@@ -58,7 +58,7 @@ impl Caller {
             is_traced: false,
             asked_quota_at: None,
             gives_back: None,
-            came_late: false,
+            was_refused: false,
             command: None,
             life: None,
             carries: None,
