@@ -83,7 +83,7 @@ pub fn check_given_back(
     freed: &BTreeSet<GrantId>,
 ) -> Result<(), Broken> {
     let reserved = model.quotas.reserved.get(&caller.number);
-    if caller.failed || caller.resent || model.jumps > 0 {
+    if caller.failed || caller.was_refused || caller.resent || model.jumps > 0 {
         return Ok(());
     }
     let is_given = |grant: &&GrantId| model.quotas.given.contains_key(grant);

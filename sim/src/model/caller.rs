@@ -22,8 +22,11 @@ pub struct Caller {
     pub is_traced: bool,
     /// When the store served its latest request about a quota, in simulated time.
     pub asked_quota_at: Option<u64>,
-    /// Whether it frees the slot of this grant because nothing was started under it.
+    /// The grant whose slot it frees because nothing was started under it.
     pub gives_back: Option<GrantId>,
+    /// Whether one of its commits met a conflict or came too late. For all that it knows, a first copy of it may
+    /// still be applied.
+    pub was_refused: bool,
     /// The command, if the operation carries one.
     pub command: Option<AnyCommand>,
     /// The life that its operator's call is meant for, if the sender knew it.
@@ -58,6 +61,7 @@ impl Caller {
             is_traced: false,
             asked_quota_at: None,
             gives_back: None,
+            was_refused: false,
             command: None,
             life: None,
             carries: None,

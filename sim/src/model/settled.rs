@@ -92,7 +92,11 @@ pub fn is_settled(record: &Execution, workers: &[WorkerProfile], now: TimestampM
             let lost = active.fate != LeaseFate::Held;
             let stays = match &active.grant {
                 Some(grant) => far(grant.expires_at),
-                None => on_request || !routable,
+                None => {
+                    let mut blocks = active.blocks.iter();
+                    let is_far = blocks.any(|block| block.recheck_at.is_some_and(far));
+                    on_request || !routable || is_far
+                }
             };
             lost && may_stay && stays
         }

@@ -233,6 +233,10 @@ impl Settings {
             stream_caps: SmallCaps::of(seed),
             weights: weights(seed),
         };
+        if settings.wait_rates.limits > 0 {
+            // Each quota takes two calls, or four with a slow network.
+            settings.patience = settings.patience.max(DurationMs::from_secs(4));
+        }
         settings.client_patience = settings.patience;
         if happens(&mut Draws::new(seed, STUBBORN, 0), 20) {
             settings.client_patience = STUBBORN_PATIENCE;

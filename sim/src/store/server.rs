@@ -285,9 +285,13 @@ impl Server {
                         self.committed(caller, plan, now)?;
                     }
                 }
-                UnitReply::Conflict { .. } => self.hash.number(1),
+                UnitReply::Conflict { .. } => {
+                    self.hash.number(1);
+                    caller.was_refused |= plan.is_some();
+                }
                 UnitReply::OutsideWindow => {
                     self.hash.number(2);
+                    caller.was_refused = true;
                     if let Some(Plan { put: Some(bytes), version, window, .. }) = plan {
                         time::check_window(&self.model, &decoded(version, &bytes)?, window)?;
                     }

@@ -16,6 +16,7 @@ const BUDGETS_FOR: DurationMs = DurationMs::new(100);
 const MAX_BUDGETS: usize = 1_024;
 
 /// Whether the budgets that a program has read are at their hard limits. Clones share it.
+/// \[INV-BUDGET-2\]
 #[derive(Clone, Default)]
 pub struct BudgetsCache(Arc<Mutex<BTreeMap<(Namespace, BudgetId), Cached>>>);
 
