@@ -224,7 +224,10 @@ impl UseCommit<'_> {
         held: &Holder,
     ) -> Result<(), Broken> {
         let is_given = model.quotas.given.contains_key(&held.slot);
-        let is_own = self.caller.gives_back == Some(held.slot);
+        // An operation that takes another slot has met a later version of the record.
+        let taken_by = model.quotas.reserved.get(&self.caller.number);
+        let is_own = self.caller.gives_back == Some(held.slot)
+            || taken_by.is_some_and(|slots| slots.contains(&held.slot));
         let is_there = model.records.contains_key(&held.execution);
         let taken = before.and_then(|before| before.taken.get(&held.slot));
         let is_new = model.quotas.written.get(&held.execution) >= taken;
