@@ -172,7 +172,7 @@ text_ids! {
     Dimension, "dimension";
     /// A quota: how many executions may start or run.
     QuotaId, "quota id";
-    /// What a quota counts separately, such as a customer.
+    /// The name of a part that a quota counts separately, such as a customer.
     QuotaKey, "quota key";
     /// The kind of work of an execution. It selects the handler.
     ExecutionKind, "execution kind";

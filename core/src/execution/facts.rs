@@ -23,14 +23,14 @@ pub struct Facts<'a> {
     pub buffered: Option<&'a BufferedSignals>,
     /// The lanes of the namespace; `None` if they were not read.
     pub lanes: Option<&'a Lanes>,
-    /// What the limits of the execution said to a grant, asked after this version of the record was
+    /// The answer of the execution's limits to a grant, asked after this version of the record was
     /// read; `None` if they were not asked.
     pub admission: Option<&'a Admission>,
     /// The life and the suspension that the operation saw first; `None` if it saw no record before.
     pub first_seen: Option<FirstSeen>,
 }
 
-/// What the budgets and quotas of an execution say to a grant.
+/// The answer of an execution's budgets and quotas to a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
     /// The grant.

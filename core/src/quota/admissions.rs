@@ -11,17 +11,17 @@ use super::record::Rate;
 const STEPS: u64 = 128;
 
 /// How much later than its step and the next one an admission may be committed, by the number of
-/// earlier commits of the same one that came too late. The network decides how long that takes.
+/// earlier commits of the same one that arrived too late. The network decides how long that takes.
 const SLACK: [DurationMs; 4] =
     [DurationMs::ZERO, DurationMs::new(100), DurationMs::new(400), DurationMs::new(2_000)];
 
 /// The latest admissions, counted by steps of the use record's clock.
 ///
 /// An admission is committed at the latest in the step after the one that it counts in. So the
-/// admissions of any window, as long as it is, are within as many steps as it touches, and two more;
-/// their sum never exceeds the maximum. That costs about 1.5 % of what the quota allows. If the
-/// network is so slow that a commit comes too late, the next one counts in a later step, at most 2 s
-/// ahead, and as much longer. \[INV-QUOTA-2\]
+/// admissions of any window, as long as it is, are within as many steps as it touches, and two
+/// more; their sum never exceeds the maximum. That costs about 1.5 % of what the quota allows. If
+/// the network is so slow that a commit comes too late, the next one counts in a later step, at
+/// most 2 s ahead, and as much longer. \[INV-QUOTA-2\]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Admissions {
     /// The length of a step; 0 if nothing was counted.
@@ -138,8 +138,7 @@ impl Admissions {
         }
     }
 
-    /// If the clock has stepped back, all admissions move back with it: they are no older than
-    /// before.
+    /// If the clock has stepped back, all admissions move back with it: that makes none older.
     fn follow(&mut self, current: u64) {
         if planted!(AdmissionsForgotten) {
             self.counts.retain(|(number, _)| *number <= current);

@@ -75,7 +75,7 @@ impl Change for UpdateUse {
         let Some(before) = facts.record else { return Ok(Changed::keep(UseUpdated::default())) };
         let mut usage = before.clone();
         usage.roll(now);
-        // Without the quota nothing starts, so nobody is woken.
+        // Without the quota nothing starts, so no execution is woken.
         let quota = facts.beside.first().and_then(Option::as_ref);
         let limits = quota.map(|quota| quota.limits).unwrap_or_default();
         for (slot, unused) in &self.free {

@@ -123,8 +123,8 @@ pub trait Resource: Clone + Debug + PartialEq + Serialize + DeserializeOwned + '
         None
     }
 
-    /// Returns the quota whose slots are to be compared with their executions at that time, in place
-    /// of the removal.
+    /// Returns the quota whose slots are to be compared with their executions at that time, in
+    /// place of the removal.
     fn visits(&self) -> Option<(&Namespace, &QuotaRef)> {
         None
     }

@@ -92,8 +92,8 @@ impl Client {
     /// `None` if the execution does not exist.
     ///
     /// Costs at most four calls; 16 more, or one for each 128 workers if that is more, if the
-    /// execution waits for a worker; and one more for each budget and quota of an execution that one
-    /// of them holds back.
+    /// execution waits for a worker; and one more for each budget and quota of an execution that
+    /// one of them holds back.
     ///
     /// # Errors
     ///

@@ -10,8 +10,8 @@ pub enum ShutdownSignal {
     Terminate,
 }
 
-/// Listens to the signals that ask this process to shut down, from this call on: SIGTERM and SIGINT,
-/// on other systems than Unix Ctrl-C. The future resolves with the first of them. It is for
+/// Listens to the signals that ask this process to shut down, from this call on: SIGTERM and
+/// SIGINT, on other systems than Unix Ctrl-C. The future resolves with the first of them. It is for
 /// [`WorkerRuntime::run_until`](crate::WorkerRuntime::run_until), which returns the signal.
 ///
 /// ```no_run

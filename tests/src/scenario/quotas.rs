@@ -230,7 +230,8 @@ async fn starts_within(
     }
 }
 
-/// A budget at its hard limit holds executions back until it is reset or raised.
+/// A budget at its hard limit holds executions back until it is reset, and one that does not exist
+/// until it is created. \[INV-BUDGET-2\]
 pub async fn a_budget_at_its_hard_limit_holds_back_until_it_is_reset(fixture: &Fixture) {
     let (client, llm) = (fixture.client().await, BudgetId::new("llm"));
     let worker = fixture.worker("w").await;

@@ -60,7 +60,7 @@ pub fn block(current: &Execution, command: &Block, now: TimestampMs) -> Ruling<B
     };
     let mut next = current.clone();
     if let (BlockKind::Quota, Some(limited)) = (kind, &mut next.limits) {
-        // The caller holds it back, and no quota of its own.
+        // The caller holds it back, not one of the quotas that it names.
         limited.waits_for = None;
     }
     if let Some(blocks) = next.blocks_mut() {

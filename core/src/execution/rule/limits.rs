@@ -1,5 +1,5 @@
-//! What budgets and quotas decide about a grant (`docs/spec.md`, 7), and the check of a slot that an
-//! execution may have left behind.
+//! The decisions of budgets and quotas about a grant (`docs/spec.md`, 7), and the check of a slot
+//! that an execution may have left behind.
 
 use crate::error::{Missing, Rejection};
 use crate::execution::facts::{Admission, Facts, Held};

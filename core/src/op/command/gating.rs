@@ -15,9 +15,9 @@ use crate::time::{DurationMs, HostTime, TimestampMs};
 
 /// The limits that an operation asks.
 ///
-/// An admission is good for the version of the record that was read before the limits were asked. If
-/// a commit under it meets another version, they are asked again: whoever frees the slot of a grant
-/// that was not committed gives the record a new version first. \[INV-QUOTA-1\]
+/// An admission is good for the version of the record that was read before the limits were asked.
+/// If a commit under it meets another version, they are asked again: a program that frees the slot
+/// of a grant that was not committed gives the record a new version first. \[INV-QUOTA-1\]
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gating {
     gate: Option<Box<Gate>>,
@@ -55,7 +55,7 @@ impl Gating {
         self.is_asking
     }
 
-    /// What the limits have said to this version of the record.
+    /// The answer of the limits to this version of the record.
     pub(super) fn admission(&self, version: Version) -> Option<&Admission> {
         let (asked, admission) = self.found.as_ref()?;
         (*asked == version || planted!(AdmissionReused)).then_some(admission)

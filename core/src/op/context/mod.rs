@@ -24,8 +24,8 @@ use crate::op::loaded::unreadable;
 use crate::op::retry_budget::RetryBudget;
 
 /// The context that a program passes to each of its operations: how long it may try, the program's
-/// codec, the store that it is connected to, the secrets of tokens, the lanes and the budgets that it
-/// has read, the work on quotas that is left to do, and the budget of its retries.
+/// codec, the store that it is connected to, the secrets of tokens, the lanes and the budgets that
+/// it has read, the work on quotas that is left to do, and the budget of its retries.
 #[derive(Clone, Debug)]
 pub struct OperationContext {
     allowed: DurationMs,

@@ -22,8 +22,7 @@ pub struct UseTask {
     pub work: UseWork,
 }
 
-/// What is to be done about the use of a quota. Afterwards free slots are offered to the executions
-/// that wait.
+/// A task about the use of a quota. After it, free slots are offered to the executions that wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UseWork {
     /// Frees a slot.
@@ -41,8 +40,8 @@ pub enum UseWork {
 
 /// The work that a program has to do next. Clones share it.
 ///
-/// Work that gets lost, with the program or because there is too much, costs time and no slot: slots
-/// are checked, and executions that wait are looked at again.
+/// Work that gets lost, with the program or because there is too much, costs time and no slot:
+/// slots are checked, and executions that wait are looked at again.
 #[derive(Clone, Default)]
 pub struct UseQueue(Arc<Mutex<VecDeque<UseTask>>>);
 
@@ -78,8 +77,8 @@ impl fmt::Debug for UseQueue {
 }
 
 /// The uses of quotas as a program has read or written them last. So a program that often changes
-/// one needs one call for each change, not two. A change on an old one meets a conflict, whose reply
-/// has the present one. Clones share it.
+/// one needs one call for each change, not two. A change on an old one meets a conflict, whose
+/// reply has the present one. Clones share it.
 #[derive(Clone, Default)]
 pub struct UsesCache(Arc<Mutex<BTreeMap<ResourceId, (KnownUse, TimestampMs)>>>);
 

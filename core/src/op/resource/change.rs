@@ -8,7 +8,7 @@ use crate::op::patience::Patience;
 use crate::partition::Partition;
 use crate::planted::planted;
 use crate::resource::{
-    Change, Facts, Kept, NextResource, Resource, ResourceId, ResourceKind, WRITERS,
+    Change, Changed, Facts, Kept, NextResource, Resource, ResourceId, ResourceKind, WRITERS,
 };
 use crate::store::{
     Commit, Failure, Read, RecordKey, Reply, ReplyBody, Request, Stored, Unit, UnitReply, Version,
@@ -212,20 +212,16 @@ impl<C: Change> ChangeResource<C> {
         let beside: Vec<_> = basis.beside.iter().map(|beside| record_of(beside.as_ref())).collect();
         let record = basis.record.as_ref().map(|l| l.record());
         let facts = Facts { record, beside: &beside, late: self.late };
+        let is_final = basis.fresh && self.sent.is_empty();
         let changed = match self.change.decide(&facts, at) {
-            Err(rejection) if basis.fresh && self.sent.is_empty() => {
-                return Step::fail(rejection);
+            Err(rejection) if is_final => return Step::fail(rejection),
+            Ok(Changed { next: NextResource::Keep, outcome, .. }) if is_final => {
+                self.beside = basis.beside;
+                return Step::Done(Ok(ResourceChanged { outcome, record: basis.record, at }));
             }
-            Ok(changed) if changed.next == NextResource::Keep => {
-                if basis.fresh && self.sent.is_empty() {
-                    let Basis { record, beside, .. } = basis;
-                    let outcome = changed.outcome;
-                    self.beside = beside;
-                    return Step::Done(Ok(ResourceChanged { outcome, record, at }));
-                }
+            Ok(Changed { next: NextResource::Keep, .. }) | Err(_) => {
                 return self.read_again(basis.fresh, now);
             }
-            Err(_) => return self.read_again(basis.fresh, now),
             Ok(changed) => changed,
         };
         let version = version_of(basis.record.as_ref());

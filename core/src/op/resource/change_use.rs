@@ -35,10 +35,10 @@ impl<C: Change<Record = QuotaUse, Beside = Quota>> ChangeUse<C> {
 
     fn begin(&mut self, change: C, now: HostTime) -> ChangeResource<C> {
         let known = self.patience.context().known_uses().take(&self.id, now);
-        let known = known.map(|known| KnownResource {
-            record: LoadedResource::from_parts(known.usage),
-            beside: vec![known.quota.map(LoadedResource::from_parts)],
-            at: Some(known.at),
+        let known = known.map(|KnownUse { usage: (version, usage), quota, at }| KnownResource {
+            record: LoadedResource::from_parts(version, usage),
+            beside: vec![quota.map(|(version, quota)| LoadedResource::from_parts(version, quota))],
+            at: Some(at),
         });
         let writer = self.patience.nonce();
         ChangeResource::knowing_all(change, writer, known, self.patience.fork())

@@ -230,7 +230,7 @@ fn held_by(budget: &BudgetId, exhausted: Exhausted, at: TimestampMs) -> Held {
 }
 
 impl Operation for Gate {
-    /// What the limits say.
+    /// The answer of the limits.
     type Output = Result<Admission, EngineError>;
 
     fn reply_within(&self, now: HostTime) -> Option<DurationMs> {

@@ -30,7 +30,7 @@ impl<R: Resource> LoadedResource<R> {
     }
 
     /// A record from its version and its body.
-    pub(super) fn from_parts((version, kept): (Version, Kept<R>)) -> Self {
+    pub(super) const fn from_parts(version: Version, kept: Kept<R>) -> Self {
         Self { version, kept }
     }
 

@@ -53,7 +53,7 @@ enum Doing {
 
 /// The time limit of a hand-over.
 const WITHIN: DurationMs = DurationMs::from_secs(2);
-/// The most executions that are woken at once.
+/// The most executions that one hand-over wakes.
 const MAX_WOKEN: u32 = 16;
 
 const OP: &str = "hand_over";
