@@ -86,9 +86,12 @@ pub fn check_given_back(
     if caller.failed || caller.was_refused || caller.resent || model.jumps > 0 {
         return Ok(());
     }
-    let is_given = |grant: &&SlotId| model.quotas.given.contains_key(grant);
-    let mut unused = reserved.into_iter().flatten().filter(|grant| !is_given(grant));
-    let left = unused.find(|grant| !freed.contains(grant));
+    let is_given = |slot: &&SlotId| model.quotas.given.contains_key(slot);
+    // A slot that was replaced by a later one of the operation is gone.
+    let is_taken =
+        |slot: &&SlotId| model.quotas.uses.values().any(|usage| usage.taken.contains_key(slot));
+    let mut unused = reserved.into_iter().flatten().filter(|slot| !is_given(slot));
+    let left = unused.find(|slot| is_taken(slot) && !freed.contains(slot));
     let watched = model.watched.contains(Invariant::QuotaSlots);
     ensure!(left.is_none() || !watched, CONCURRENCY, "the slots of {left:?} are not given back");
     Ok(())
@@ -187,8 +190,6 @@ impl UseCommit<'_> {
         });
         let admitted = self.admitted(before, limits);
         known.record = after.clone();
-        let own = model.quotas.reserved.entry(self.caller.number).or_default();
-        own.retain(|slot| gone.iter().all(|held| held.slot != *slot));
         for held in &gone {
             known.taken.remove(&held.slot);
             if !model.quotas.given.contains_key(&held.slot) {
