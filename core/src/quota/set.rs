@@ -43,6 +43,11 @@ impl Change for SetQuota {
         Quota::key(&self.namespace, &self.id, &self.partitions)
     }
 
+    /// A call whose reply was lost may set them again, also if the quota was deleted in between.
+    fn is_absolute(&self) -> bool {
+        true
+    }
+
     /// # Errors
     ///
     /// `InvalidInput` for limits out of bounds.

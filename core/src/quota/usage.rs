@@ -77,6 +77,7 @@ pub struct QuotaUse {
 
 impl Resource for QuotaUse {
     const KIND: ResourceKind = ResourceKind::QuotaUses;
+    const HAS_SLOTS: bool = true;
 
     /// When it is visited: the first check of a slot, or its removal if no slot is taken.
     fn expires_at(&self) -> Option<TimestampMs> {
@@ -85,8 +86,8 @@ impl Resource for QuotaUse {
         Some(check.unwrap_or(end.max(self.updated_at).plus(KEPT_FOR)))
     }
 
-    fn visits(&self) -> Option<(&Namespace, &QuotaRef)> {
-        (!self.holders.is_empty()).then_some((&self.namespace, &self.of))
+    fn to_visit(&self, now: TimestampMs) -> Option<(&Namespace, &QuotaRef)> {
+        self.to_check(now).next().map(|_| (&self.namespace, &self.of))
     }
 }
 

@@ -123,9 +123,12 @@ pub trait Resource: Clone + Debug + PartialEq + Serialize + DeserializeOwned + '
         None
     }
 
-    /// Returns the quota whose slots are to be compared with their executions at that time, in
-    /// place of the removal.
-    fn visits(&self) -> Option<(&Namespace, &QuotaRef)> {
+    /// Whether records of this kind can have slots of a quota, which are checked in place of a
+    /// removal.
+    const HAS_SLOTS: bool = false;
+
+    /// Returns the quota of which slots are to be compared with their executions at this time.
+    fn to_visit(&self, _now: TimestampMs) -> Option<(&Namespace, &QuotaRef)> {
         None
     }
 

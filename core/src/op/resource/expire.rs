@@ -49,7 +49,8 @@ impl<R: Resource> RemoveExpired<R> {
         let mut units = Vec::new();
         for entry in &scanned.entries {
             let (member, score) = (entry.position.member, entry.position.score);
-            if score > Score::at(at) {
+            // Slots are also checked if the clock has stepped back since they were taken.
+            if score > Score::at(at) && !R::HAS_SLOTS {
                 break;
             }
             let id = ResourceId { kind: R::KIND, partition: self.partition, uuid: member };
@@ -62,14 +63,17 @@ impl<R: Resource> RemoveExpired<R> {
             match stored.map(|stored| LoadedResource::<R>::of(stored, codec)) {
                 // A program that can read the record removes it.
                 Some(Err(_)) => continue,
+                Some(Ok(loaded)) if loaded.record().to_visit(at).is_some() => {
+                    if let Some((namespace, of)) = loaded.record().to_visit(at) {
+                        let (namespace, of) = (namespace.clone(), of.clone());
+                        let task = UseTask { namespace, of, work: UseWork::Check };
+                        self.patience.context().uses().push(task);
+                    }
+                    continue;
+                }
+                Some(Ok(_)) if score > Score::at(at) => continue,
                 Some(Ok(loaded)) => match loaded.record().expires_at() {
                     Some(expires_at) if expires_at <= at => {
-                        if let Some((namespace, of)) = loaded.record().visits() {
-                            let (namespace, of) = (namespace.clone(), of.clone());
-                            let task = UseTask { namespace, of, work: UseWork::Check };
-                            self.patience.context().uses().push(task);
-                            continue;
-                        }
                         unit.window = Window::from(expires_at);
                         unit.remove.push(key_of(&id));
                         write_entries(&mut unit, member, Some(loaded.record()), None);
