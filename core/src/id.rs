@@ -250,6 +250,8 @@ uuid_ids! {
     AttemptId;
     /// The id of a grant, chosen by the caller that requests it.
     GrantId;
+    /// The slots that an execution has in its quotas, drawn by the operation that takes them.
+    SlotId;
     /// The id of a flow.
     FlowId;
     /// The id of a suspension, chosen by the worker that suspends.

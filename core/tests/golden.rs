@@ -12,17 +12,17 @@ use ff_core::condition::{
 use ff_core::execution::{
     Active, Attempt, AttemptEnd, AttemptKind, AttemptSummary, BlockEntry, BlockKind, Blocks,
     ClaimKind, ConsumedGrant, ContentDigest, Continuation, Counted, Counts, DelayReason, Event,
-    Execution, FailOutcome, Fence, Frame, Grant, GrantAudit, Interruption, Join, LatestSuspension,
-    Lease, LeaseFate, Limited, NextAttempt, NotBefore, OperatorOutcome, Outcome, Phase, Progress,
-    Release, ReleaseOutcome, ResumedBy, Resumes, Resumption, Runnable, SignalContext, SignalEffect,
-    SignalRecord, Suspended, SuspendedHow, Suspension, Tallies, Tally, Terminal, Timeout, Waiting,
-    Waitpoint, WaitpointState, WorkFailure,
+    Execution, FailOutcome, Fence, Frame, Grant, GrantAudit, GrantSlot, Interruption, Join,
+    LatestSuspension, Lease, LeaseFate, Limited, NextAttempt, NotBefore, OperatorOutcome, Outcome,
+    Phase, Progress, Release, ReleaseOutcome, ResumedBy, Resumes, Resumption, Runnable,
+    SignalContext, SignalEffect, SignalRecord, Suspended, SuspendedHow, Suspension, Tallies, Tally,
+    Terminal, Timeout, Waiting, Waitpoint, WaitpointState, WorkFailure,
 };
 use ff_core::id::{
     AttemptId, AttemptIndex, BudgetId, CorrelationId, ExecutionId, ExecutionKind, FailureCategory,
     FrameType, GrantId, LaneId, LeaseEpoch, LeaseId, Namespace, Nonce, QuotaId, QuotaKey,
-    RequestId, SignalCategory, SignalId, SignalName, SignalSource, SignalSourceType, SuspensionId,
-    WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
+    RequestId, SignalCategory, SignalId, SignalName, SignalSource, SignalSourceType, SlotId,
+    SuspensionId, WaitpointId, WaitpointKey, WorkerId, WorkerInstanceId,
 };
 use ff_core::limits::Limits;
 use ff_core::partition::PartitionConfig;
@@ -109,6 +109,10 @@ pub fn plain(phase: Phase) -> Execution {
                 }],
             },
             waits_for: Some(0),
+            slot: Some(GrantSlot {
+                grant: GrantId::from_uuid(uuid(6)),
+                slot: SlotId::from_uuid(uuid(7)),
+            }),
         })),
         waiting: None,
         framed: 0,

@@ -2,13 +2,13 @@
 
 use ff_core::capability::Capabilities;
 use ff_core::execution::{
-    Admit, AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Claim, Complete,
-    DelayExecution, Execution, Fail, FenceParts, GrantAudit, IssueClaimGrant, IssueReclaimGrant,
+    Admit, AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, CheckSlot, Claim,
+    Complete, DelayExecution, Execution, Fail, FenceParts, GrantAudit, IssueClaimGrant, IssueReclaimGrant,
     MoveToWaitingChildren, Offer, OnDue, OperatorCall, ReleaseGrant, Renew, Replay, RetryAdvice,
     RevokeLease, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
 };
 use ff_core::id::{
-    AttemptId, FailureCategory, GrantId, LeaseId, RequestId, WorkerId, WorkerInstanceId,
+    AttemptId, FailureCategory, GrantId, LeaseId, RequestId, SlotId, WorkerId, WorkerInstanceId,
 };
 use ff_core::policy::Priority;
 use ff_core::time::{DurationMs, TimestampMs};
@@ -19,6 +19,7 @@ pub(crate) fn all(record: &Execution, now: TimestampMs) -> Vec<AnyCommand> {
     let mut all = by_workers(record);
     all.extend(by_holder(record, now));
     all.extend(by_operators(record));
+    all.extend(checks(record));
     all.push(AnyCommand::OnDue(OnDue { execution_id: record.id }));
     all
 }
@@ -103,4 +104,12 @@ fn by_operators(record: &Execution) -> Vec<AnyCommand> {
         all.push(Unblock { execution_id, kind }.into());
     }
     all
+}
+
+/// Checks of the slot that the execution took last, and of one that it never had.
+fn checks(record: &Execution) -> Vec<AnyCommand> {
+    let execution_id = record.id;
+    let taken = record.limits.as_ref().and_then(|limited| limited.slot);
+    let slots = [Some(SlotId::from_uuid(Uuid::from_u128(1))), taken.map(|taken| taken.slot)];
+    slots.into_iter().flatten().map(|slot| CheckSlot { execution_id, slot }.into()).collect()
 }

@@ -97,6 +97,7 @@ fn decide(record: &Execution) {
     for now in instants(record) {
         for command in calls::all(record, now) {
             drop(decide_by(&command, Some(record), now));
+            drop(bench.reads(&command, now).decide(&command, Some(record), now));
         }
         for command in waits(&bench, fences, 1) {
             drop(bench.reads(&command, now).decide(&command, Some(record), now));

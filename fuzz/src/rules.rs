@@ -47,6 +47,9 @@ fn submission(u: &mut Unstructured<'_>) -> Result<Submission> {
     if u.arbitrary()? {
         submission = submission.requires(&["gpu"]);
     }
+    if u.ratio(1, 4)? {
+        submission = submission.limited();
+    }
     let policy = &mut submission.0.policy;
     policy.retry.max_retries = u.int_in_range(0..=2)?;
     policy.max_reclaim_count = u.int_in_range(0..=2)?;

@@ -1,7 +1,7 @@
 //! The facts that a rule decides on.
 
 use crate::error::{Missing, Rejection};
-use crate::id::{GrantId, LaneId, Namespace, SuspensionId};
+use crate::id::{GrantId, LaneId, Namespace, SlotId, SuspensionId};
 use crate::lane::Lanes;
 use crate::time::{DurationMs, TimestampMs, Window};
 use crate::token::{Keyring, KnownKeyring};
@@ -35,6 +35,8 @@ pub struct Facts<'a> {
 pub struct Admission {
     /// The grant.
     pub grant: GrantId,
+    /// The slot that each quota with a limit of the concurrency has given, if all limits allow it.
+    pub slot: SlotId,
     /// Why the execution has to wait; `None` if all of them allow it to start. Then each quota with
     /// a limit of the concurrency has a slot for the grant.
     pub held: Option<Held>,

@@ -1,7 +1,7 @@
 //! Admitting an execution to a quota, before its grant is committed.
 
 use crate::error::Rejection;
-use crate::id::{ExecutionId, GrantId, Namespace};
+use crate::id::{ExecutionId, Namespace, SlotId};
 use crate::partition::PartitionConfig;
 use crate::planted::planted;
 use crate::purpose::Purpose;
@@ -15,7 +15,7 @@ use super::usage::{FIRST_CHECK, Holder, MAX_WAIT, QuotaUse};
 
 /// Takes a slot for an execution, and counts it towards the rate.
 ///
-/// Identity: the grant. A repeat finds its slot. Without a limit of the concurrency there is no
+/// Identity: the slot. A repeat finds it. Without a limit of the concurrency there is no
 /// slot, and a repeat counts again.
 #[derive(Clone, Debug)]
 pub struct Reserve {
@@ -25,8 +25,10 @@ pub struct Reserve {
     pub of: QuotaRef,
     /// The execution.
     pub execution: ExecutionId,
-    /// The grant that is to be committed.
-    pub grant: GrantId,
+    /// The slot, drawn by the operation that commits the grant.
+    pub slot: SlotId,
+    /// The slot that the same operation has taken before, and no longer needs.
+    pub replaces: Option<SlotId>,
     /// Whether the execution has waited for its turn. Others do not overtake those that wait.
     pub has_waited: bool,
     /// The partitions of the store.
@@ -93,9 +95,10 @@ impl Change for Reserve {
         };
         let new = || QuotaUse::new(self.namespace.clone(), self.of.clone());
         let mut usage = facts.record.cloned().unwrap_or_else(new);
-        if usage.holders.iter().any(|holder| holder.grant == self.grant) {
+        if usage.holders.iter().any(|holder| holder.slot == self.slot) {
             return Ok(Changed::keep(Reserved::Admitted));
         }
+        usage.holders.retain(|holder| Some(holder.slot) != self.replaces);
         usage.roll(now);
         usage.limits = quota.limits;
         if let Some(limit) = quota.limits.concurrency {
@@ -130,8 +133,8 @@ impl Change for Reserve {
         }
         if quota.limits.concurrency.is_some() {
             let check_at = now.plus(FIRST_CHECK);
-            let (execution, grant) = (self.execution, self.grant);
-            usage.holders.push(Holder { execution, grant, since, check_at });
+            let (execution, slot) = (self.execution, self.slot);
+            usage.holders.push(Holder { execution, slot, since, check_at });
         }
         Ok(Changed::put(usage, Reserved::Admitted).within(window))
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::id::{ExecutionId, GrantId, Namespace, QuotaId};
+use crate::id::{ExecutionId, Namespace, QuotaId, SlotId};
 use crate::partition::PartitionConfig;
 use crate::quota_ref::QuotaRef;
 use crate::resource::{Change, Facts, NextResource};
@@ -30,8 +30,8 @@ fn execution(number: u128) -> ExecutionId {
     ExecutionId::from_parts(0, Uuid::from_u128(number))
 }
 
-fn grant(number: u128) -> GrantId {
-    GrantId::from_uuid(Uuid::from_u128(number))
+fn slot(number: u128) -> SlotId {
+    SlotId::from_uuid(Uuid::from_u128(number))
 }
 
 impl Bench {
@@ -61,7 +61,8 @@ impl Bench {
             namespace: Namespace::new("n"),
             of: of(),
             execution: execution(number),
-            grant: grant(number),
+            slot: slot(number),
+            replaces: None,
             has_waited,
             partitions: PartitionConfig::default(),
         };
@@ -82,7 +83,7 @@ impl Bench {
         let update = UpdateUse {
             namespace: Namespace::new("n"),
             of: of(),
-            free: free.iter().map(|number| (grant(*number), false)).collect(),
+            free: free.iter().map(|number| (slot(*number), false)).collect(),
             keep: Vec::new(),
             promise: promise.iter().map(|number| execution(*number)).collect(),
             partitions: PartitionConfig::default(),
@@ -110,7 +111,7 @@ fn rate(max: u32, window: u64) -> QuotaLimits {
 fn a_slot_is_taken_once_and_freed_once() {
     let mut bench = Bench::new(concurrency(2));
     assert_eq!(bench.reserve(1, false), Reserved::Admitted);
-    assert_eq!(bench.reserve(1, false), Reserved::Admitted, "the same grant has its slot");
+    assert_eq!(bench.reserve(1, false), Reserved::Admitted, "the same slot");
     assert_eq!(bench.reserve(2, false), Reserved::Admitted);
     let retry_after = DurationMs::from_secs(10);
     let full = RefusedBy::Concurrency { limit: 2, checks: false, retry_after };

@@ -1,6 +1,6 @@
 //! Freeing slots of a quota, and offering them to those that wait.
 
-use crate::id::{ExecutionId, GrantId, Namespace};
+use crate::id::{ExecutionId, Namespace, SlotId};
 use crate::partition::PartitionConfig;
 use crate::planted::planted;
 use crate::purpose::Purpose;
@@ -13,18 +13,18 @@ use super::usage::{NEXT_CHECK, PROMISED_FOR, QuotaUse};
 
 /// Frees slots, notes the results of checks, and keeps free slots for executions that are woken.
 ///
-/// Freeing a slot twice frees it once: a slot is named by its grant.
+/// Freeing a slot twice frees it once: a slot has its own id.
 #[derive(Clone, Debug)]
 pub struct UpdateUse {
     /// The namespace.
     pub namespace: Namespace,
     /// The quota and the key.
     pub of: QuotaRef,
-    /// The grants whose slots are free. `true` for one that was never committed: it does not count
+    /// The slots that are free. `true` for one whose grant was never committed: it does not count
     /// towards the rate either.
-    pub free: Vec<(GrantId, bool)>,
-    /// The grants whose executions still have them.
-    pub keep: Vec<GrantId>,
+    pub free: Vec<(SlotId, bool)>,
+    /// The slots that their executions still have.
+    pub keep: Vec<SlotId>,
     /// Executions that wait, in the order in which they get slots.
     pub promise: Vec<ExecutionId>,
     /// The partitions of the store.
@@ -41,7 +41,7 @@ pub struct UseUpdated {
     /// Whether executions may wait for a slot.
     pub is_awaited: bool,
     /// The slots to compare with their executions.
-    pub to_check: Vec<(ExecutionId, GrantId)>,
+    pub to_check: Vec<(ExecutionId, SlotId)>,
 }
 
 impl Change for UpdateUse {
@@ -78,8 +78,8 @@ impl Change for UpdateUse {
         // Without the quota nothing starts, so no execution is woken.
         let quota = facts.beside.first().and_then(Option::as_ref);
         let limits = quota.map(|quota| quota.limits).unwrap_or_default();
-        for (grant, unused) in &self.free {
-            let place = usage.holders.iter().position(|holder| holder.grant == *grant);
+        for (slot, unused) in &self.free {
+            let place = usage.holders.iter().position(|holder| holder.slot == *slot);
             let again = (planted!(FreedTwiceFreesTwo) && !usage.holders.is_empty()).then_some(0);
             let Some(place) = place.or(again) else { continue };
             let freed = usage.holders.remove(place);
@@ -87,7 +87,7 @@ impl Change for UpdateUse {
                 usage.admissions.take_back(freed.since);
             }
         }
-        let kept = usage.holders.iter_mut().filter(|holder| self.keep.contains(&holder.grant));
+        let kept = usage.holders.iter_mut().filter(|holder| self.keep.contains(&holder.slot));
         kept.for_each(|holder| holder.check_at = now.plus(NEXT_CHECK));
         let mut promised = Vec::new();
         for execution in &self.promise {
@@ -101,7 +101,7 @@ impl Change for UpdateUse {
             promised,
             room: usage.room(&limits),
             is_awaited: usage.is_awaited(now),
-            to_check: usage.to_check(now).map(|held| (held.execution, held.grant)).collect(),
+            to_check: usage.to_check(now).map(|held| (held.execution, held.slot)).collect(),
         };
         let is_same = usage.holders == before.holders && outcome.promised.is_empty();
         Ok(if is_same { Changed::keep(outcome) } else { Changed::put(usage, outcome) })

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ExecutionId, GrantId, Namespace};
+use crate::id::{ExecutionId, Namespace, SlotId};
 use crate::partition::PartitionConfig;
 use crate::planted::planted;
 use crate::quota_ref::QuotaRef;
@@ -32,17 +32,17 @@ const AWAITED_FOR: DurationMs = DurationMs::from_secs(660);
 /// How long a use without slots is kept after its last admission has left the window.
 const KEPT_FOR: DurationMs = DurationMs::from_secs(60);
 
-/// An execution that takes a slot of a quota, by the grant that admitted it.
+/// An execution that takes a slot of a quota.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The execution.
     pub execution: ExecutionId,
-    /// The grant under which its worker claims it; the lease remembers it.
-    pub grant: GrantId,
+    /// The slot, which the record of the execution names.
+    pub slot: SlotId,
     /// Since when it counts, by the use record's clock: with a slow network up to 2 s ahead.
     pub since: TimestampMs,
     /// When the slot is compared with the execution's record, which frees it if the execution no
-    /// longer has the grant.
+    /// longer has it.
     pub check_at: TimestampMs,
 }
 

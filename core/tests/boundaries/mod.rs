@@ -9,6 +9,7 @@ mod due;
 mod frames;
 mod grants;
 mod leases;
+mod limits;
 mod nulls;
 mod replays;
 mod resumptions;

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each program that includes this uses its part of it")]
 
+pub mod limits;
 pub mod nulls;
 pub mod suspending;
 

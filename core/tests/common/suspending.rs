@@ -9,10 +9,10 @@ use ff_core::condition::{
     TimeoutBehaviour,
 };
 use ff_core::execution::{
-    AnyCommand, AnyOutcome, AppendFrame, BindWaitpoint, BufferedSignals, Cancel, CancelledBy,
-    CreatePendingWaitpoint, Decide, DeliverSignal, Execution, FORGOTTEN_AT_ONCE, Facts, FenceParts,
-    FirstSeen, ForgetSignals, FoundSignal, Frame, IssuedWaitpoint, OperatorCall, Resume, Ruling,
-    SideEffects, SignalRecord, Suspend, SuspendOutcome, Suspension,
+    Admission, AnyCommand, AnyOutcome, AppendFrame, BindWaitpoint, BufferedSignals, Cancel,
+    CancelledBy, CreatePendingWaitpoint, Decide, DeliverSignal, Execution, FORGOTTEN_AT_ONCE,
+    Facts, FenceParts, FirstSeen, ForgetSignals, FoundSignal, Frame, IssuedWaitpoint, OperatorCall,
+    Resume, Ruling, SideEffects, SignalRecord, Suspend, SuspendOutcome, Suspension,
 };
 use ff_core::id::{
     FrameType, Nonce, SignalId, SignalName, SignalSource, SuspensionId, WaitpointId, WaitpointKey,
@@ -22,6 +22,7 @@ use ff_core::time::TimestampMs;
 use ff_core::token::{Keyring, Kid, KnownKeyring, Secret, Subject, WaitpointToken};
 use uuid::Uuid;
 
+use super::limits::admission;
 use super::{Bench, at, execution_id, ms};
 
 pub fn suspension_id(number: u64) -> SuspensionId {
@@ -214,6 +215,7 @@ pub struct Reads {
     pub keyring: Option<KnownKeyring>,
     pub buffered: Option<BufferedSignals>,
     pub lanes: Option<Lanes>,
+    pub admission: Option<Admission>,
     pub first_seen: Option<FirstSeen>,
 }
 
@@ -251,7 +253,7 @@ impl Reads {
             keyring: self.keyring.as_ref(),
             buffered: self.buffered.as_ref(),
             lanes: self.lanes.as_ref(),
-            admission: None,
+            admission: self.admission.as_ref(),
             first_seen: self.first_seen,
         };
         command.decide(&facts, now)
@@ -269,14 +271,15 @@ pub fn decide(
 
 impl Bench {
     /// All facts that an operation would have read for a command: secrets, the signal of its id,
-    /// and the signals that were taken.
+    /// the signals that were taken, and what the limits of the execution say.
     pub fn reads(&self, command: &AnyCommand, now: TimestampMs) -> Reads {
         let signal = command.spec().needs.signal.map(|id| match self.signals.get(&id).cloned() {
             Some(record) => FoundSignal::Taken(Box::new(record)),
             None => FoundSignal::Absent,
         });
         let (keyring, buffered) = (Some(known(now)), Some(self.buffered()));
-        Reads { signal, keyring, buffered, ..Reads::nothing(command) }
+        let admission = admission(command, self.record.as_ref());
+        Reads { signal, keyring, buffered, admission, ..Reads::nothing(command) }
     }
 
     /// Every signal, in the order of the numbers.

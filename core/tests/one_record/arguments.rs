@@ -14,6 +14,7 @@ use ff_core::policy::{Backoff, Priority, ReclaimMode};
 use ff_core::time::TimestampMs;
 
 use super::waits::waits;
+use crate::common::limits::{Limit, held_grant_id, slot_id};
 use crate::common::suspending::resume;
 use crate::common::{
     Bench, Submission, attempt_id, call_for, cancel, cancel_by_holder, claim, complete, delay,
@@ -39,6 +40,8 @@ pub fn arguments(bench: &Bench, now: TimestampMs, fresh: u64) -> Vec<AnyCommand>
     all.extend(odd_calls_of_holders(record, now));
     all.extend(by_operators(record, fresh));
     all.extend(record.into_iter().flat_map(copies));
+    all.extend(held_back(record, fresh));
+    all.extend(checks(record, fresh));
     all.extend(blocks(now));
     all.push(on_due().into());
     all
@@ -75,6 +78,7 @@ fn creates(now: TimestampMs, fresh: u64) -> Vec<AnyCommand> {
         plain(),
         plain().creator(fresh).start(later),
         plain().creator(fresh).idempotent(),
+        plain().creator(fresh).limited(),
         bounded(now),
         bounded(now).start(later),
         too_large.creator(fresh),
@@ -131,6 +135,31 @@ fn offers(fresh: u64) -> Vec<AnyCommand> {
     let mut long = offer(fresh);
     long.claim.lease_ttl = ms(3_600_000);
     [offer(fresh), long, offer_plain(fresh), without_ttl].map(AnyCommand::from).to_vec()
+}
+
+/// Grants that a limit of the execution does not allow.
+fn held_back(record: Option<&Execution>, fresh: u64) -> Vec<AnyCommand> {
+    let mut all = Vec::new();
+    if record.is_none_or(|record| record.limits.is_none()) {
+        return all;
+    }
+    for limit in Limit::ALL {
+        let grant_id = held_grant_id(fresh, limit);
+        let request = IssueClaimGrant { grant_id, ..grant(fresh) };
+        all.push(request.clone().into());
+        all.push(Admit(request.clone()).into());
+        all.push(IssueReclaimGrant(request).into());
+        all.push(Offer { claim: Claim { grant_id, ..claim(fresh) }, ..offer(fresh) }.into());
+    }
+    all
+}
+
+/// Checks of a slot that it never had, and of the one that it took last.
+fn checks(record: Option<&Execution>, fresh: u64) -> Vec<AnyCommand> {
+    let execution_id = execution_id();
+    let taken = record.and_then(|record| record.limits.as_ref()?.slot);
+    let slots = [Some(slot_id(fresh)), taken.map(|taken| taken.slot)];
+    slots.into_iter().flatten().map(|slot| CheckSlot { execution_id, slot }.into()).collect()
 }
 
 /// The fence of the latest lease, one that was never given, none, and a part of one.

@@ -17,7 +17,8 @@ use ff_core::state::{
 };
 use ff_core::time::TimestampMs;
 
-use crate::common::suspending::decide;
+use crate::common::limits::admission;
+use crate::common::suspending::{Reads, decide};
 use crate::common::{offer, on_due, unblock};
 
 /// Checks a record at any time.
@@ -170,7 +171,10 @@ fn check_eligible(record: &Execution, now: TimestampMs) {
         _ => record,
     };
     let eligible = index_entries(routed).eligible.is_some();
-    let ruling = decide(&offer(1_000).into(), Some(record), now);
+    let command = offer(1_000).into();
+    let admission = admission(&command, Some(record));
+    let reads = Reads { admission, ..Reads::nothing(&command) };
+    let ruling = reads.decide(&command, Some(record), now);
     let taken = match ruling.expect("an offer is never refused").outcome() {
         AnyOutcome::Offer(Offered::Claimed(_) | Offered::CapExceeded { .. }) => true,
         AnyOutcome::Offer(_) => false,

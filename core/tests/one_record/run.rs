@@ -289,7 +289,10 @@ fn check_absolute(
             assert!(later > now || goes_on, "something was due twice");
         }
         (
-            AnyCommand::Renew(_) | AnyCommand::UpdateProgress(_) | AnyCommand::ForgetSignals(_),
+            AnyCommand::Renew(_)
+            | AnyCommand::UpdateProgress(_)
+            | AnyCommand::ForgetSignals(_)
+            | AnyCommand::CheckSlot(_),
             Next::Put(again),
         ) => {
             let mut again = again.clone();

@@ -63,14 +63,17 @@ pub fn submissions() -> impl Strategy<Value = Submission> {
         1 => (-2_000..9_000_i64).prop_map(|off| Start::At(at(START.saturating_add_signed(off)))),
         1 => (0..9_000_u64).prop_map(|after| Start::After(ms(after))),
     ];
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     (limits, attempt_timeout, deadline, retention, start, flags).prop_map(
         |((retries, reclaims, replays, backoff), timeout, deadline, retention, start, flags)| {
-            let (on_request, choosy, picky) = flags;
+            let (on_request, choosy, picky, limited) = flags;
             let mut submission = Submission::new().payload(b"payload").start(start);
             submission.0.deadline = deadline.map(|after| at(START + after));
             if choosy {
                 submission = submission.requires(&["gpu"]);
+            }
+            if limited {
+                submission = submission.limited();
             }
             submission.policy(|policy| {
                 policy.retry.max_retries = retries;

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use ff_core::id::{ExecutionId, GrantId};
+use ff_core::id::{ExecutionId, SlotId};
 use ff_core::quota::{Holder, Quota, QuotaLimits, QuotaRef, QuotaUse};
 use ff_core::store::Member;
 use ff_core::time::{DurationMs, TimestampMs};
@@ -48,7 +48,7 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
 }
 
 /// The execution and the grant, if this commit lets it start.
-pub fn starts<'c>(change: &'c Change<'_>) -> Option<(&'c ff_core::execution::Execution, GrantId)> {
+pub fn starts<'c>(change: &'c Change<'_>) -> Option<(&'c ff_core::execution::Execution, SlotId)> {
     let after = change.after.as_deref()?;
     let grant = running_under(after)?;
     let before = change.before.as_deref().and_then(running_under);
@@ -56,7 +56,7 @@ pub fn starts<'c>(change: &'c Change<'_>) -> Option<(&'c ff_core::execution::Exe
 }
 
 /// The grant under which an execution with quotas has ceased to run with this commit.
-pub fn stops(change: &Change<'_>) -> Option<GrantId> {
+pub fn stops(change: &Change<'_>) -> Option<SlotId> {
     let before = change.before.as_deref()?;
     let has_quotas = before.limits.as_ref().is_some_and(|it| !it.limits.quotas.is_empty());
     let grant = running_under(before).filter(|_| has_quotas)?;
@@ -67,8 +67,8 @@ pub fn stops(change: &Change<'_>) -> Option<GrantId> {
 /// A program frees the slots of an execution that it has stopped.
 pub fn check_freed(
     model: &Model,
-    stopped: &[GrantId],
-    freed: &BTreeSet<GrantId>,
+    stopped: &[SlotId],
+    freed: &BTreeSet<SlotId>,
 ) -> Result<(), Broken> {
     let left = stopped.iter().find(|grant| !freed.contains(grant));
     let watched = model.watched.contains(Invariant::QuotaSlots);
@@ -80,15 +80,18 @@ pub fn check_freed(
 pub fn check_given_back(
     model: &Model,
     caller: &Caller,
-    freed: &BTreeSet<GrantId>,
+    freed: &BTreeSet<SlotId>,
 ) -> Result<(), Broken> {
     let reserved = model.quotas.reserved.get(&caller.number);
     if caller.failed || caller.was_refused || caller.resent || model.jumps > 0 {
         return Ok(());
     }
-    let is_given = |grant: &&GrantId| model.quotas.given.contains_key(grant);
-    let mut unused = reserved.into_iter().flatten().filter(|grant| !is_given(grant));
-    let left = unused.find(|grant| !freed.contains(grant));
+    let is_given = |slot: &&SlotId| model.quotas.given.contains_key(slot);
+    // A slot that was replaced by a later one of the operation is gone.
+    let is_taken =
+        |slot: &&SlotId| model.quotas.uses.values().any(|usage| usage.taken.contains_key(slot));
+    let mut unused = reserved.into_iter().flatten().filter(|slot| !is_given(slot));
+    let left = unused.find(|slot| is_taken(slot) && !freed.contains(slot));
     let watched = model.watched.contains(Invariant::QuotaSlots);
     ensure!(left.is_none() || !watched, CONCURRENCY, "the slots of {left:?} are not given back");
     Ok(())
@@ -97,7 +100,7 @@ pub fn check_given_back(
 fn check_slot(
     model: &Model,
     change: &Change<'_>,
-    grant: GrantId,
+    grant: SlotId,
     of: &QuotaRef,
 ) -> Result<(), Broken> {
     let Some(after) = change.after.as_deref() else { return Ok(()) };
@@ -136,7 +139,7 @@ fn running(
     but: ExecutionId,
     usage: Option<&KnownUse>,
 ) -> Vec<ExecutionId> {
-    let has_slot = |grant: &GrantId| usage.is_some_and(|usage| usage.taken.contains_key(grant));
+    let has_slot = |grant: &SlotId| usage.is_some_and(|usage| usage.taken.contains_key(grant));
     let runs = |id: &ExecutionId| {
         let record = &model.records[id];
         *id != but && counts(record, of) && running_under(record).as_ref().is_some_and(has_slot)
@@ -162,13 +165,13 @@ impl UseCommit<'_> {
         let before = model.quotas.uses.get(&id);
         let gone = before.into_iter().flat_map(|before| &before.record.holders);
         let stays = |grant| {
-            self.after.is_some_and(|after| after.holders.iter().any(|held| held.grant == grant))
+            self.after.is_some_and(|after| after.holders.iter().any(|held| held.slot == grant))
         };
-        let gone: Vec<_> = gone.filter(|held| !stays(held.grant)).cloned().collect();
+        let gone: Vec<_> = gone.filter(|held| !stays(held.slot)).cloned().collect();
         if model.watched.contains(Invariant::QuotaSlots) {
             for held in &gone {
                 let runs = model.records.get(&held.execution).and_then(|it| running_under(it));
-                let is_free = runs != Some(held.grant);
+                let is_free = runs != Some(held.slot);
                 ensure!(is_free, CONCURRENCY, "a slot is freed under which it runs: {held:?}");
                 self.check_fenced(model, before, held)?;
             }
@@ -188,15 +191,15 @@ impl UseCommit<'_> {
         let admitted = self.admitted(before, limits);
         known.record = after.clone();
         for held in &gone {
-            known.taken.remove(&held.grant);
-            if !model.quotas.given.contains_key(&held.grant) {
+            known.taken.remove(&held.slot);
+            if !model.quotas.given.contains_key(&held.slot) {
                 // It never started.
-                known.admitted.retain(|admitted| admitted.grant != Some(held.grant));
+                known.admitted.retain(|admitted| admitted.grant != Some(held.slot));
             }
         }
         for held in &after.holders {
-            known.taken.entry(held.grant).or_insert_with(|| {
-                model.quotas.reserved.entry(self.caller.number).or_default().push(held.grant);
+            known.taken.entry(held.slot).or_insert_with(|| {
+                model.quotas.reserved.entry(self.caller.number).or_default().push(held.slot);
                 at
             });
         }
@@ -221,10 +224,13 @@ impl UseCommit<'_> {
         before: Option<&KnownUse>,
         held: &Holder,
     ) -> Result<(), Broken> {
-        let is_given = model.quotas.given.contains_key(&held.grant);
-        let is_own = self.caller.gives_back == Some(held.grant);
+        let is_given = model.quotas.given.contains_key(&held.slot);
+        // An operation that takes another slot has met a later version of the record.
+        let taken_by = model.quotas.reserved.get(&self.caller.number);
+        let is_own = self.caller.gives_back == Some(held.slot)
+            || taken_by.is_some_and(|slots| slots.contains(&held.slot));
         let is_there = model.records.contains_key(&held.execution);
-        let taken = before.and_then(|before| before.taken.get(&held.grant));
+        let taken = before.and_then(|before| before.taken.get(&held.slot));
         let is_new = model.quotas.written.get(&held.execution) >= taken;
         ensure!(
             is_given || is_own || !is_there || is_new || model.jumps > 0,
@@ -236,14 +242,14 @@ impl UseCommit<'_> {
 
     /// The grant of the execution that this commit admits, if it admits one and the quota limits
     /// the rate. One that has to wait instead moves a time at which others wait.
-    fn admitted(&self, before: Option<&KnownUse>, limits: QuotaLimits) -> Option<Option<GrantId>> {
+    fn admitted(&self, before: Option<&KnownUse>, limits: QuotaLimits) -> Option<Option<SlotId>> {
         let after = self.after.filter(|_| !self.caller.hands_over() && limits.rate.is_some())?;
         let known = |grant| {
             let holders = before.into_iter().flat_map(|before| &before.record.holders);
-            holders.clone().any(|held| held.grant == grant)
+            holders.clone().any(|held| held.slot == grant)
         };
-        if let Some(held) = after.holders.iter().find(|held| !known(held.grant)) {
-            return Some(Some(held.grant));
+        if let Some(held) = after.holders.iter().find(|held| !known(held.slot)) {
+            return Some(Some(held.slot));
         }
         let waits = |usage: &QuotaUse| [usage.queue_until, usage.awaited_until];
         let waited = before.map_or([TimestampMs::ZERO; 2], |before| waits(&before.record));

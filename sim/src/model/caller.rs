@@ -1,7 +1,7 @@
 //! The senders of requests.
 
 use ff_core::execution::{AnyCommand, Complete, Decide, Execution, Fence};
-use ff_core::id::{ExecutionId, GrantId};
+use ff_core::id::{ExecutionId, SlotId};
 use ff_core::time::DurationMs;
 
 use crate::model::budgets::BudgetCall;
@@ -23,7 +23,7 @@ pub struct Caller {
     /// When the store served its latest request about a quota, in simulated time.
     pub asked_quota_at: Option<u64>,
     /// The grant whose slot it frees because nothing was started under it.
-    pub gives_back: Option<GrantId>,
+    pub gives_back: Option<SlotId>,
     /// Whether one of its commits met a conflict or came too late. For all that it knows, a first copy of it may
     /// still be applied.
     pub was_refused: bool,

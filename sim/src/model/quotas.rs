@@ -3,20 +3,24 @@
 use std::collections::BTreeMap;
 
 use ff_core::execution::{Execution, LeaseFate, Phase};
-use ff_core::id::{ExecutionId, GrantId};
+use ff_core::id::{ExecutionId, SlotId};
 use ff_core::quota::{QuotaLimits, QuotaRef, QuotaUse};
 use ff_core::store::Member;
 use ff_core::time::TimestampMs;
 
-/// The grant under which an execution runs, or may start to run: the one of its lease while it is
-/// held, or an outstanding one.
-pub fn running_under(record: &Execution) -> Option<GrantId> {
+/// The slot under which an execution runs, or may start to run: the one of the grant of its lease
+/// while it is held, or of an outstanding grant. Without limits, or if none was taken for that grant,
+/// a slot that no quota has given.
+pub fn running_under(record: &Execution) -> Option<SlotId> {
     let outstanding = record.grant().map(|grant| grant.id);
-    match &record.phase {
+    let grant = match &record.phase {
         Phase::Active(active) if active.fate == LeaseFate::Held => Some(active.lease.grant.id),
         Phase::Active(_) | Phase::Runnable(_) => outstanding,
         Phase::Suspended(_) | Phase::Terminal(_) => None,
-    }
+    }?;
+    let taken = record.limits.as_ref().and_then(|limited| limited.slot);
+    let own = taken.filter(|taken| taken.grant == grant);
+    Some(own.map_or(SlotId::from_uuid(grant.uuid()), |taken| taken.slot))
 }
 
 /// An execution that a quota has admitted.
@@ -26,7 +30,7 @@ pub struct Admitted {
     /// are moved back with it.
     pub at: TimestampMs,
     /// Its grant, if it has a slot.
-    pub grant: Option<GrantId>,
+    pub grant: Option<SlotId>,
 }
 
 /// The use of a quota under one key.
@@ -35,7 +39,7 @@ pub struct KnownUse {
     /// The record as it was committed last.
     pub record: QuotaUse,
     /// When each slot was taken, in simulated time.
-    pub taken: BTreeMap<GrantId, u64>,
+    pub taken: BTreeMap<SlotId, u64>,
     /// The latest admissions, the latest last.
     pub admitted: Vec<Admitted>,
 }
@@ -49,9 +53,9 @@ pub struct Quotas {
     pub uses: BTreeMap<Member, KnownUse>,
     /// When each grant under which an execution runs was given, in simulated time: when the
     /// operation began that gave it.
-    pub given: BTreeMap<GrantId, u64>,
+    pub given: BTreeMap<SlotId, u64>,
     /// The slots that each operation has taken, by its number.
-    pub reserved: BTreeMap<u64, Vec<GrantId>>,
+    pub reserved: BTreeMap<u64, Vec<SlotId>>,
     /// When the record of each execution that has quotas was written last, in simulated time.
     pub written: BTreeMap<ExecutionId, u64>,
     /// When the store last lost commits, in simulated time.

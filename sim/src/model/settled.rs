@@ -2,7 +2,7 @@
 
 use ff_core::agent::WorkerProfile;
 use ff_core::execution::{BlockKind, Execution, LeaseFate, Phase, situation};
-use ff_core::id::{ExecutionId, GrantId};
+use ff_core::id::{ExecutionId, SlotId};
 use ff_core::policy::ReclaimMode;
 use ff_core::quota::Holder;
 use ff_core::time::{DurationMs, TimestampMs};
@@ -20,13 +20,13 @@ pub fn is_pending(model: &Model, workers: &[WorkerProfile], now: TimestampMs) ->
 }
 
 /// The slots of quotas whose executions do not run under their grants any more. Checks free them.
-pub fn leaked_slots(model: &Model) -> Vec<(ExecutionId, GrantId)> {
+pub fn leaked_slots(model: &Model) -> Vec<(ExecutionId, SlotId)> {
     let holders = model.quotas.uses.values().flat_map(|usage| &usage.record.holders);
     let is_leaked = |held: &&Holder| {
         let record = model.records.get(&held.execution);
-        record.and_then(|record| running_under(record)) != Some(held.grant)
+        record.and_then(|record| running_under(record)) != Some(held.slot)
     };
-    holders.filter(is_leaked).map(|held| (held.execution, held.grant)).collect()
+    holders.filter(is_leaked).map(|held| (held.execution, held.slot)).collect()
 }
 
 /// Describes the executions that are pending.

@@ -154,7 +154,7 @@ impl ClientProcess {
                 let call = one_of(&mut self.entropy, ANY);
                 if !call.is_remembered() || self.may_call(id) {
                     let held_by = self.sent.block_of(id);
-                    let command = call.command(id, held_by, &mut self.entropy);
+                    let command = call.command(id, held_by, None, &mut self.entropy);
                     self.perform(ActionKind::Operate, Origin::Detached, command, cx);
                 }
             }

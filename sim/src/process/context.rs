@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ff_core::capability::Capabilities;
 use ff_core::execution::{AnyCommand, Claim, Decide, EventKind, InNamespace, IssuedWaitpoint};
-use ff_core::id::{ExecutionId, GrantId, SuspensionId};
+use ff_core::id::{ExecutionId, GrantId, SlotId, SuspensionId};
 use ff_core::op::{CarryCommand, Known, Loaded, Operation, Patience};
 use ff_core::store::{Member, Wake};
 use ff_core::time::{DurationMs, HostTime, TimestampMs};
@@ -86,6 +86,8 @@ pub struct Notice {
     pub key: u64,
     /// The suspension of the execution at that time.
     pub suspension: Option<SuspensionId>,
+    /// The slot that the execution had at that time.
+    pub slot: Option<SlotId>,
 }
 
 /// A message to a process.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ff_core::entropy::Entropy;
 use ff_core::execution::ValueKind;
-use ff_core::id::{ExecutionId, LaneId, SuspensionId};
+use ff_core::id::{ExecutionId, LaneId, SlotId, SuspensionId};
 use ff_core::lane::{LaneState, SetLane};
 use ff_core::op::{
     ActivateFormat, AuditPartition, ChangeResource, EnsureMeta, ListExecutions, ListFilter,
@@ -181,7 +181,7 @@ impl OperatorProcess {
             7 => {
                 let Some(id) = self.any_execution(entropy) else { return };
                 let call = one_of(entropy, ANY);
-                self.call(call, id, entropy, cx);
+                self.call(call, id, None, entropy, cx);
             }
             8 => {
                 let format = between(entropy, 0, u64::from(FORMAT) + 1) as u8;
@@ -332,17 +332,24 @@ impl OperatorProcess {
             cx.command(Origin::Detached, command, false, patience);
             return;
         }
-        self.call(call, notice.id, &mut entropy, cx);
+        self.call(call, notice.id, notice.slot, &mut entropy, cx);
     }
 
     /// Resumes an execution that nothing else ends.
     fn wakes_up(&self, notice: Notice, cx: &mut Context<'_>) {
         let mut entropy = stream(self.seed, "wakes up", notice.key);
-        let command = Call::Resume.command(notice.id, None, &mut entropy);
+        let command = Call::Resume.command(notice.id, None, None, &mut entropy);
         cx.command(Origin::Detached, command, false, self.patience(&mut entropy));
     }
 
-    fn call(&mut self, call: Call, id: ExecutionId, entropy: &mut Entropy, cx: &mut Context<'_>) {
+    fn call(
+        &mut self,
+        call: Call,
+        id: ExecutionId,
+        slot: Option<SlotId>,
+        entropy: &mut Entropy,
+        cx: &mut Context<'_>,
+    ) {
         if call.is_remembered() {
             let calls = self.calls.entry(id).or_default();
             if *calls == MAX_CALLS {
@@ -350,7 +357,7 @@ impl OperatorProcess {
             }
             *calls += 1;
         }
-        let command = call.command(id, self.sent.block_of(id), entropy);
+        let command = call.command(id, self.sent.block_of(id), slot, entropy);
         self.sent.note(&command);
         let (stale, patience) = (happens(entropy, 500), self.patience(entropy));
         cx.command(Origin::Detached, command, stale, patience);

@@ -2,12 +2,12 @@
 
 use ff_core::entropy::Entropy;
 use ff_core::execution::{
-    AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Complete, DelayExecution,
-    EventKind, Fail, Fence, FenceParts, ForgetSignals, MoveToWaitingChildren, OnDue, OperatorCall,
-    Renew, Replay, Resume, RetryAdvice, RevokeLease, Unblock, UpdateProgress,
+    AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, CheckSlot, Complete,
+    DelayExecution, EventKind, Fail, Fence, FenceParts, ForgetSignals, MoveToWaitingChildren,
+    OnDue, OperatorCall, Renew, Replay, Resume, RetryAdvice, RevokeLease, Unblock, UpdateProgress,
 };
 use ff_core::id::{
-    AttemptId, ExecutionId, FailureCategory, LeaseEpoch, LeaseId, RequestId, SuspensionId,
+    AttemptId, ExecutionId, FailureCategory, LeaseEpoch, LeaseId, RequestId, SlotId, SuspensionId,
 };
 use ff_core::policy::Priority;
 use ff_core::time::{DurationMs, TimestampMs};
@@ -31,6 +31,8 @@ pub enum Call {
     Block,
     /// Lifts a block.
     Unblock,
+    /// Asks whether it has a slot, as any process may.
+    CheckSlot,
     /// Applies due timers, as any process may.
     OnDue,
     /// Ends its suspension.
@@ -41,40 +43,46 @@ pub enum Call {
     Unproved,
 }
 
-use Call::{Block as Hold, Cancel as End, OnDue as Due, Priority as Rank, Unblock as Free};
+use Call::{
+    Block as Hold, Cancel as End, CheckSlot as Check, OnDue as Due, Priority as Rank,
+    Unblock as Free,
+};
 use Call::{Forget, Replay as Again, Resume as Wake, Revoke as Evict, Unproved as Pretend};
 
 /// The calls at any time. Commands that succeed in fewer situations come more often.
 pub const ANY: &[Call] = &[
     End, End, Evict, Evict, Evict, Again, Again, Again, Rank, Rank, Hold, Hold, Free, Due, Pretend,
-    Wake, Wake, Forget,
+    Wake, Wake, Forget, Check,
 ];
 
 /// The calls that conflict most with an event.
 pub const fn calls_after(event: EventKind) -> &'static [Call] {
     match event {
-        EventKind::Suspended | EventKind::SignalTaken | EventKind::Escalated => {
-            &[Wake, Wake, Wake, Wake, Evict, End, Rank, Hold, Free, Again, Due, Pretend, Forget]
-        }
+        EventKind::Suspended | EventKind::SignalTaken | EventKind::Escalated => &[
+            Wake, Wake, Wake, Wake, Evict, End, Rank, Hold, Free, Again, Due, Pretend, Forget,
+            Check,
+        ],
         EventKind::Claimed => {
-            &[Wake, Forget, Evict, Evict, Evict, End, Rank, Hold, Free, Again, Due, Pretend]
+            &[Wake, Forget, Evict, Evict, Evict, End, Rank, Hold, Free, Again, Due, Pretend, Check]
         }
         EventKind::GrantIssued => {
-            &[Wake, Forget, Hold, Hold, Hold, Free, End, Rank, Again, Evict, Due, Pretend]
+            &[Wake, Forget, Hold, Hold, Hold, Free, End, Rank, Again, Evict, Due, Pretend, Check]
         }
-        EventKind::LeaseExpired | EventKind::LeaseRevoked => {
-            &[Hold, Hold, Free, Free, End, Rank, Rank, Again, Evict, Due, Pretend, Wake, Forget]
-        }
+        EventKind::LeaseExpired | EventKind::LeaseRevoked => &[
+            Hold, Hold, Free, Free, End, Rank, Rank, Again, Evict, Due, Pretend, Wake, Forget,
+            Check,
+        ],
         EventKind::Blocked => {
-            &[Wake, Forget, Free, Free, Free, Hold, End, Rank, Again, Evict, Due, Pretend]
+            &[Wake, Forget, Free, Free, Free, Hold, End, Rank, Again, Evict, Due, Pretend, Check]
         }
-        EventKind::Ended => {
-            &[Again, Again, Again, Again, End, Evict, Rank, Hold, Free, Due, Pretend, Wake, Forget]
-        }
+        EventKind::Ended => &[
+            Again, Again, Again, Again, End, Evict, Rank, Hold, Free, Due, Pretend, Wake, Forget,
+            Check,
+        ],
         EventKind::RetryScheduled | EventKind::Released => {
-            &[Hold, Hold, Free, End, Rank, Again, Evict, Due, Pretend, Wake, Forget]
+            &[Hold, Hold, Free, End, Rank, Again, Evict, Due, Pretend, Wake, Forget, Check]
         }
-        _ => &[End, Evict, Again, Rank, Hold, Hold, Free, Due, Pretend, Wake, Forget],
+        _ => &[End, Evict, Again, Rank, Hold, Hold, Free, Due, Pretend, Wake, Forget, Check],
     }
 }
 
@@ -84,11 +92,13 @@ impl Call {
         matches!(self, Self::Cancel | Self::Revoke | Self::Replay | Self::Priority | Self::Resume)
     }
 
-    /// The call about an execution. `held_by`: the block that the caller expects there.
+    /// The call about an execution. `held_by`: the block that the caller expects there; `slot`: the
+    /// slot that it expects.
     pub fn command(
         self,
         id: ExecutionId,
         held_by: Option<BlockKind>,
+        slot: Option<SlotId>,
         entropy: &mut Entropy,
     ) -> AnyCommand {
         let call = operator_call(entropy);
@@ -108,6 +118,10 @@ impl Call {
             Self::Unblock => {
                 let kind = held_by.filter(|_| happens(entropy, 800)).unwrap_or(kind);
                 Unblock { execution_id: id, kind }.into()
+            }
+            Self::CheckSlot => {
+                let slot = slot.unwrap_or_else(|| SlotId::random(entropy));
+                CheckSlot { execution_id: id, slot }.into()
             }
             Self::OnDue => OnDue { execution_id: id }.into(),
             Self::Resume => Resume { execution_id: id, call, suspension: None }.into(),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ff_core::execution::{Continuation, Event, EventKind, Execution, situation};
-use ff_core::id::{ExecutionId, GrantId, SignalId};
+use ff_core::id::{ExecutionId, SignalId, SlotId};
 use ff_core::op::{Loaded, load};
 use ff_core::partition::{Partition, PartitionFamily};
 use ff_core::store::Member;
@@ -56,7 +56,7 @@ pub struct Server {
     pub latest_events: Vec<(ExecutionId, EventKind)>,
     /// The grants under which executions have ceased to run in the latest request, if they have
     /// quotas.
-    pub stopped: Vec<GrantId>,
+    pub stopped: Vec<SlotId>,
     /// Executions whose signals or output have changed since the last full check.
     pub dirty: BTreeSet<ExecutionId>,
     /// The coverage.

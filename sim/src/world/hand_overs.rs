@@ -19,8 +19,8 @@ impl World {
         let host = &mut self.hosts[process];
         let uses = host.kind.context().uses().clone();
         while let Some(task) = uses.take() {
-            if let UseWork::Free { grant, .. } = task.work {
-                host.freed.insert(grant);
+            if let UseWork::Free { slot, .. } = task.work {
+                host.freed.insert(slot);
             }
             host.tasks.push_back(task);
         }
@@ -43,7 +43,7 @@ impl World {
             let host = &mut self.hosts[process];
             let Some(task) = host.tasks.pop_front() else { return Ok(()) };
             let gives_back = match task.work {
-                UseWork::Free { grant, unused: true } => Some(grant),
+                UseWork::Free { slot, unused: true } => Some(slot),
                 _ => None,
             };
             let number = self.callers.len() as u64;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ff_core::agent::WorkerProfile;
 use ff_core::capability::Capabilities;
 use ff_core::error::Rejection;
-use ff_core::id::{GrantId, WorkerId};
+use ff_core::id::{SlotId, WorkerId};
 use ff_core::kinds::Kinds;
 use ff_core::lane::Lanes;
 use ff_core::op::{OperationContext, UseTask};
@@ -57,7 +57,7 @@ pub struct Host {
     /// Its work on quotas that has to be done next.
     pub tasks: VecDeque<UseTask>,
     /// The grants whose slots it frees.
-    pub freed: BTreeSet<GrantId>,
+    pub freed: BTreeSet<SlotId>,
     /// The lanes that it has read.
     pub lanes: KnownLanes,
     /// Its registration, by the answers that it got.

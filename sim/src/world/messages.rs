@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use ff_core::execution::Execution;
-use ff_core::id::GrantId;
+use ff_core::id::SlotId;
 use ff_core::store::{Reply, Request};
 
 use crate::fault::store::{ClockStep, Episode, Failover};
@@ -48,7 +48,7 @@ pub(super) struct Delivery {
     /// How often the store's clock or history had jumped.
     pub jumps: u64,
     /// The grants under which executions have ceased to run with this call.
-    pub stopped: Vec<GrantId>,
+    pub stopped: Vec<SlotId>,
 }
 
 /// An event of the store.

@@ -1,6 +1,6 @@
 //! Notices of events, after which processes may call at the worst time.
 
-use ff_core::execution::EventKind;
+use ff_core::execution::{EventKind, slot_of};
 use ff_core::id::ExecutionId;
 
 use crate::determinism::hash::hashed;
@@ -40,7 +40,8 @@ impl World {
         let after = between(&mut draws, 1, 3 * self.settings.latency_ms.max(1));
         let record = self.server.model.records.get(&id);
         let suspension = record.and_then(|record| record.suspension().map(|found| found.id));
-        let notice = Notice { id, event, key, suspension };
+        let slot = record.and_then(|record| slot_of(record));
+        let notice = Notice { id, event, key, suspension, slot };
         self.deliver_message(after, process, Message::Notice(notice));
     }
 }

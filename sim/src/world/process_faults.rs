@@ -195,8 +195,8 @@ impl World {
         let process = self.hosts.len() - 2;
         for id in sleepers(&self.server.model, now) {
             let key = hashed(id.uuid().as_bytes()).wrapping_add(rounds);
-            let (event, suspension) = (EventKind::Suspended, None);
-            let notice = Notice { id, event, key, suspension };
+            let (event, suspension, slot) = (EventKind::Suspended, None, None);
+            let notice = Notice { id, event, key, suspension, slot };
             self.deliver_message(0, process, Message::Notice(notice));
         }
     }

@@ -4,6 +4,7 @@
 
 use ff_core::entropy::Entropy;
 use ff_core::execution::{AnyCommand, Decide, IdentityKind, MAX_FRAME_PAYLOAD};
+use ff_core::limits::Limits;
 use ff_core::op::{ApplyDue, RotateSecret};
 use ff_core::partition::PartitionConfig;
 use ff_core::time::DurationMs;
@@ -25,7 +26,9 @@ pub struct Carried {
 
 impl Carried {
     /// A store with the secret of the steps, to which this submission was sent.
-    pub fn new(submission: Submission) -> Self {
+    pub fn new(mut submission: Submission) -> Self {
+        // The store has no budgets and quotas.
+        submission.0.limits = Limits::default();
         let mut world = Scripted::new();
         let (kid, secret) = known_secret();
         world.script.grace = Some(DurationMs::ZERO);

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::bounded::Bounded;
 use crate::capability::Capabilities;
 use crate::id::{
-    ExecutionId, ExecutionKind, LaneId, LeaseEpoch, Namespace, Nonce, RequestId, SuspensionId,
+    ExecutionId, ExecutionKind, GrantId, LaneId, LeaseEpoch, Namespace, Nonce, RequestId, SlotId,
+    SuspensionId,
 };
 use crate::limits::Limits;
 use crate::policy::{ExecutionPolicy, Priority};
@@ -88,6 +89,17 @@ pub struct Limited {
     pub limits: Limits,
     /// The place of the quota that refused it a slot last, among its quotas.
     pub waits_for: Option<u8>,
+    /// The slots that it took for its latest grant, in each of its quotas.
+    pub slot: Option<GrantSlot>,
+}
+
+/// The slots that an execution took for a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantSlot {
+    /// The grant.
+    pub grant: GrantId,
+    /// The slot, the same in each quota.
+    pub slot: SlotId,
 }
 
 impl Limited {

@@ -20,7 +20,7 @@ pub use blocks::{BlockEntry, BlockKind, Blocks};
 pub use decision::{Decision, Next, Ruling, SideEffects, ValueEffect, ValueKind, Verdict};
 pub use event::{Event, EventKind};
 pub use execution::{
-    ContentDigest, Continuation, Counts, Execution, Limited, OperatorOutcome, Progress,
+    ContentDigest, Continuation, Counts, Execution, GrantSlot, Limited, OperatorOutcome, Progress,
 };
 pub use frame::{Frame, MAX_FRAME_METADATA, MAX_FRAME_PAYLOAD};
 pub use grant::{ConsumedGrant, Grant, GrantAudit};

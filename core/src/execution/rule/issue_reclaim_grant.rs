@@ -2,8 +2,8 @@
 
 use crate::error::Rejection;
 use crate::execution::record::{
-    Active, AttemptEnd, Decision, Event, Execution, LeaseFate, Outcome, Phase, Ruling, Verdict,
-    WorkFailure,
+    Active, AttemptEnd, BlockKind, Blocks, Decision, Event, Execution, LeaseFate, Outcome, Phase,
+    Ruling, Verdict, WorkFailure,
 };
 use crate::grant::ReclaimGrant;
 use crate::id::FailureCategory;
@@ -72,7 +72,8 @@ pub fn issue_reclaim_grant(
         Phase::Active(active)
             if !active.is_leased(now)
                 && !deadline_passed(current, now)
-                && !ends_by_timeout(current, active) =>
+                && !ends_by_timeout(current, active)
+                && !is_limited(&active.blocks) =>
         {
             active
         }
@@ -101,6 +102,11 @@ pub fn issue_reclaim_grant(
         .storing_ttl(command.ttl);
     decision.events.extend(marked);
     Ok(decision.event(Event::GrantIssued { expires_at }).into())
+}
+
+/// Whether a budget or a quota holds the takeover back.
+fn is_limited(blocks: &Blocks) -> bool {
+    blocks.get(BlockKind::Budget).or_else(|| blocks.get(BlockKind::Quota)).is_some()
 }
 
 /// Whether the lease, unless it is marked or revoked, ends with the attempt's timeout: then the

@@ -4,10 +4,10 @@
 use crate::error::{Missing, Rejection};
 use crate::execution::facts::{Admission, Facts, Held};
 use crate::execution::record::{
-    BlockEntry, BlockKind, Decision, Event, Execution, Next, Ruling, Verdict,
+    BlockEntry, BlockKind, Decision, Event, Execution, GrantSlot, Next, Ruling, Verdict,
 };
-use crate::execution::view::slot_of;
-use crate::id::{ExecutionId, GrantId};
+use crate::execution::view::{grant_in_use, slot_of};
+use crate::id::{ExecutionId, GrantId, SlotId};
 use crate::planted::planted;
 use crate::time::TimestampMs;
 
@@ -29,17 +29,35 @@ pub(in crate::execution) fn within_limits<T>(
         return ruling;
     };
     let Next::Put(next) = &decision.next else { return ruling };
-    let begins = slot_of(next) == Some(grant) && slot_of(current) != Some(grant);
+    let begins = grant_in_use(next) == Some(grant) && grant_in_use(current) != Some(grant);
     if next.limits.is_none() || !begins {
         return ruling;
     }
     match facts.admission.filter(|admission| admission.grant == grant) {
         None => Err(Rejection::Unread { what: Missing::Limits }),
-        Some(Admission { held: None, .. }) => ruling,
+        Some(Admission { held: None, slot, .. }) => {
+            let taken = GrantSlot { grant, slot: *slot };
+            ruling.map(|verdict| with_slot(verdict, taken))
+        }
         Some(Admission { held: Some(why), .. }) => match held(why.rejection.clone()) {
             Some(outcome) => hold_back(current, why, outcome, now),
             None => Err(why.rejection.clone()),
         },
+    }
+}
+
+/// The same verdict, whose execution takes this slot in each of its quotas.
+fn with_slot<T>(verdict: Verdict<T>, taken: GrantSlot) -> Verdict<T> {
+    match verdict {
+        Verdict::Apply(mut decision) => {
+            if let Next::Put(next) = &mut decision.next
+                && let Some(limited) = &mut next.limits
+            {
+                limited.slot = Some(taken);
+            }
+            Verdict::Apply(decision)
+        }
+        repeat @ Verdict::Repeat(_) => repeat,
     }
 }
 
@@ -68,34 +86,34 @@ fn hold_back<T>(current: &Execution, held: &Held, outcome: T, now: TimestampMs) 
     Ok(decision.event(Event::Blocked { kind }).into())
 }
 
-/// Asks whether an execution still has the grant for which it took slots. If not, the record gets a
-/// new version, so that no commit of that grant that is under way can be applied any more.
+/// Asks whether an execution still has a slot that it took. If not, the record gets a new version,
+/// so that no commit that would give it the slot and is on its way can be applied any more.
 ///
 /// Identity: the record itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckSlot {
     /// The execution.
     pub execution_id: ExecutionId,
-    /// The grant.
-    pub grant_id: GrantId,
+    /// The slot.
+    pub slot: SlotId,
 }
 
 /// The outcome of `check_slot`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotCheck {
-    /// It runs, or its worker may claim it, under the grant.
+    /// It runs, or its worker may claim it, with this slot.
     Held,
-    /// It neither has the grant nor will get it.
+    /// It neither has the slot nor will get it.
     Free,
 }
 
-/// Decides whether the slots of a grant are free. \[INV-QUOTA-1\]
+/// Decides whether a slot is free. \[INV-QUOTA-1\]
 ///
 /// # Errors
 ///
 /// None.
 pub fn check_slot(current: &Execution, command: &CheckSlot, now: TimestampMs) -> Ruling<SlotCheck> {
-    if slot_of(current) == Some(command.grant_id) {
+    if slot_of(current) == Some(command.slot) {
         return Ok(Verdict::Repeat(SlotCheck::Held));
     }
     if planted!(SlotFreedUnfenced) {

@@ -16,7 +16,7 @@ pub use due::{DueKind, due_times, next_due};
 pub use index::{IndexEntries, awaited_use, index_entries, waits_for_capabilities};
 pub use output::{CloseReason, output_closed};
 pub use situation::{Situation, situation};
-pub use slot::slot_of;
+pub use slot::{grant_in_use, slot_of};
 pub use snapshot::{
     ExecutionSnapshot, GrantSnapshot, LeaseSnapshot, SuspensionSnapshot, WaitpointSnapshot,
     snapshot,

@@ -39,7 +39,9 @@ impl Gating {
         at: TimestampMs,
         now: HostTime,
     ) -> Step<Result<(), EngineError>> {
-        let Some(gate) = Gate::of(&loaded.execution, grant, patience) else {
+        // No commit with the slot of an earlier version can be applied any more.
+        let replaces = self.gate.take().map(|earlier| earlier.slot());
+        let Some(gate) = Gate::of(&loaded.execution, grant, replaces, patience) else {
             return Step::Done(Ok(()));
         };
         (self.gate, self.version) = (Some(Box::new(gate)), loaded.version);
@@ -94,7 +96,7 @@ impl Gating {
     /// then, if it is known. With a commit in doubt they stay until they are checked.
     pub(super) fn end(&mut self, after: Option<&Execution>, in_doubt: bool) {
         let Some(gate) = self.gate.take() else { return };
-        let has_it = after.is_some_and(|record| slot_of(record) == Some(gate.grant()));
+        let has_it = after.is_some_and(|record| slot_of(record) == Some(gate.slot()));
         if !has_it && !in_doubt {
             gate.give_back();
         }
@@ -134,18 +136,14 @@ fn free_slots(before: Option<&Execution>, after: Option<&Execution>, context: &O
     else {
         return;
     };
-    let Some(grant) = slot_of(execution) else { return };
-    let is_kept = after.is_some_and(|after| slot_of(after) == Some(grant));
+    let Some(slot) = slot_of(execution) else { return };
+    let is_kept = after.is_some_and(|after| slot_of(after) == Some(slot));
     let is_suspended = after.is_some_and(|after| after.suspension().is_some());
     if is_kept || is_suspended && planted!(SuspendedKeepsSlot) {
         return;
     }
     for of in &limited.limits.quotas {
         let (namespace, of) = (execution.namespace.clone(), of.clone());
-        context.uses().push(UseTask {
-            namespace,
-            of,
-            work: UseWork::Free { grant, unused: false },
-        });
+        context.uses().push(UseTask { namespace, of, work: UseWork::Free { slot, unused: false } });
     }
 }

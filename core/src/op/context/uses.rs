@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::id::{GrantId, Namespace};
+use crate::id::{Namespace, SlotId};
 use crate::quota::{Quota, QuotaUse};
 use crate::quota_ref::QuotaRef;
 use crate::resource::{Kept, ResourceId};
@@ -25,10 +25,10 @@ pub struct UseTask {
 /// A task about the use of a quota. After it, free slots are offered to the executions that wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UseWork {
-    /// Frees the slot of a grant.
+    /// Frees a slot.
     Free {
-        /// The grant.
-        grant: GrantId,
+        /// The slot.
+        slot: SlotId,
         /// Whether nothing was started under it.
         unused: bool,
     },

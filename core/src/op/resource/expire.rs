@@ -11,7 +11,8 @@ use crate::resource::{Resource, ResourceId};
 use crate::score::Score;
 use crate::store::bounds::{MAX_PAGE_BYTES, MAX_UNITS};
 use crate::store::{
-    Commit, IndexName, IndexWrite, ReplyBody, Request, Scan, ScanOrder, Scanned, Unit, UnitReply,
+    Commit, IndexName, IndexWrite, ReplyBody, Request, Scan, ScanOrder, ScanPosition, Scanned,
+    Unit, UnitReply,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs, Window};
 
@@ -23,6 +24,12 @@ use super::stored::{LoadedResource, key_of, write_entries};
 pub struct RemoveExpired<R> {
     partition: Partition,
     patience: Patience,
+    /// Where the next page begins, and how many entries were looked at and removed so far.
+    after: Option<ScanPosition>,
+    seen: usize,
+    removed: usize,
+    /// Whether more entries are due after this page.
+    has_more: bool,
     kind: std::marker::PhantomData<fn() -> R>,
 }
 
@@ -31,7 +38,9 @@ const OP: &str = "remove_expired";
 impl<R: Resource> RemoveExpired<R> {
     /// Creates the operation.
     pub const fn new(partition: Partition, patience: Patience) -> Self {
-        Self { partition, patience, kind: std::marker::PhantomData }
+        let (after, seen, removed, has_more) = (None, 0, 0, false);
+        let kind = std::marker::PhantomData;
+        Self { partition, patience, after, seen, removed, has_more, kind }
     }
 
     /// The units that remove what is over. An index entry without a record, or with one that is to
@@ -78,6 +87,25 @@ impl<R: Resource> RemoveExpired<R> {
     }
 }
 
+impl<R: Resource> RemoveExpired<R> {
+    /// Reads the next page of what is over, of which a page may have less than is looked for.
+    fn scan(&mut self, now: HostTime) -> Step<Result<usize, EngineError>> {
+        let step = Step::Send(Request::Scan(Scan {
+            partition: self.partition,
+            index: IndexName::Expiry(R::KIND),
+            order: ScanOrder::Ascending,
+            after: self.after,
+            limit: MAX_UNITS.saturating_sub(self.seen) as u32,
+            bytes: MAX_PAGE_BYTES,
+        }));
+        self.patience.in_time(step, OP, Applied::No, now)
+    }
+
+    fn go_on(&mut self, now: HostTime) -> Step<Result<usize, EngineError>> {
+        if self.has_more { self.scan(now) } else { Step::Done(Ok(self.removed)) }
+    }
+}
+
 impl<R: Resource> Operation for RemoveExpired<R> {
     /// How many records were removed or corrected. If it is 64, more may be left.
     type Output = Result<usize, EngineError>;
@@ -94,28 +122,27 @@ impl<R: Resource> Operation for RemoveExpired<R> {
         match event {
             Event::Start | Event::Wake => {
                 self.patience.begin(now);
-                let step = Step::Send(Request::Scan(Scan {
-                    partition: self.partition,
-                    index: IndexName::Expiry(R::KIND),
-                    order: ScanOrder::Ascending,
-                    after: None,
-                    limit: MAX_UNITS as u32,
-                    bytes: MAX_PAGE_BYTES,
-                }));
-                self.patience.in_time(step, OP, Applied::No, now)
+                self.scan(now)
             }
             Event::Reply(reply) => match reply.body {
                 ReplyBody::Scan(scanned) => {
                     let (partition, units) = (self.partition, self.removals(&scanned, reply.at));
+                    self.seen += scanned.entries.len();
+                    self.after = scanned.next;
+                    let last = scanned.entries.last();
+                    let is_due =
+                        last.is_some_and(|last| last.position.score <= Score::at(reply.at));
+                    self.has_more = is_due && self.after.is_some() && self.seen < MAX_UNITS;
                     match units.is_empty() {
-                        true => Step::Done(Ok(0)),
+                        true => self.go_on(now),
                         false => Step::Send(Request::Commit(Commit { partition, units })),
                     }
                 }
                 // A unit that met a conflict is looked at again in the next round.
                 ReplyBody::Commit(units) => {
                     let done = |unit: &&UnitReply| matches!(unit, UnitReply::Committed { .. });
-                    Step::Done(Ok(units.iter().filter(done).count()))
+                    self.removed += units.iter().filter(done).count();
+                    self.go_on(now)
                 }
                 ReplyBody::OverBound(over) => Step::fail(over),
                 _ => self.resume(Event::Failure(other_reply(OP)), now),

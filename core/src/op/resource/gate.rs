@@ -3,7 +3,7 @@
 use crate::budget::{Budget, Exhausted, LookAtBudget};
 use crate::error::{EngineError, Rejection};
 use crate::execution::{Admission, BlockKind, Execution, Held};
-use crate::id::{BudgetId, ExecutionId, GrantId, Namespace};
+use crate::id::{BudgetId, ExecutionId, GrantId, Namespace, SlotId};
 use crate::limits::Limits;
 use crate::op::context::{UseTask, UseWork};
 use crate::op::operation::{Event, Operation, Step};
@@ -27,6 +27,9 @@ pub(in crate::op) struct Gate {
     execution: ExecutionId,
     limits: Limits,
     grant: GrantId,
+    slot: SlotId,
+    /// The slot that the operation took for an earlier version of the record.
+    replaces: Option<SlotId>,
     has_waited: bool,
     patience: Patience,
     asking: Asking,
@@ -48,7 +51,8 @@ impl Gate {
     pub(in crate::op) fn of(
         execution: &Execution,
         grant: GrantId,
-        patience: Patience,
+        replaces: Option<SlotId>,
+        mut patience: Patience,
     ) -> Option<Self> {
         let limited = execution.limits.as_ref()?;
         Some(Self {
@@ -56,6 +60,8 @@ impl Gate {
             execution: execution.id,
             limits: limited.limits.clone(),
             grant,
+            slot: SlotId::from_uuid(patience.entropy().uuid()),
+            replaces,
             has_waited: execution.counts.rechecks > 0 || limited.waits_for.is_some(),
             patience,
             asking: Asking::Nothing,
@@ -71,9 +77,9 @@ impl Gate {
         &self.limits.quotas[..self.quotas + asking]
     }
 
-    /// The grant.
-    pub(in crate::op) const fn grant(&self) -> GrantId {
-        self.grant
+    /// The slot that it takes.
+    pub(in crate::op) const fn slot(&self) -> SlotId {
+        self.slot
     }
 
     /// Asks the next limit.
@@ -99,14 +105,15 @@ impl Gate {
             }
         }
         let Some(of) = self.limits.quotas.get(self.quotas) else {
-            let (grant, held) = (self.grant, None);
-            return Step::Done(Ok(Admission { grant, held }));
+            let (grant, slot, held) = (self.grant, self.slot, None);
+            return Step::Done(Ok(Admission { grant, slot, held }));
         };
         let reserve = Reserve {
             namespace: self.namespace.clone(),
             of: of.clone(),
             execution: self.execution,
-            grant: self.grant,
+            slot: self.slot,
+            replaces: self.replaces,
             has_waited: self.has_waited,
             partitions: *self.patience.context().partitions(),
         };
@@ -183,8 +190,8 @@ impl Gate {
     fn held(&mut self, held: Held) -> Step<<Self as Operation>::Output> {
         self.give_back();
         self.quotas = 0;
-        let (grant, held) = (self.grant, Some(held));
-        Step::Done(Ok(Admission { grant, held }))
+        let (grant, slot, held) = (self.grant, self.slot, Some(held));
+        Step::Done(Ok(Admission { grant, slot, held }))
     }
 
     fn fail(&mut self, error: EngineError) -> Step<<Self as Operation>::Output> {
@@ -198,7 +205,13 @@ impl Gate {
             return;
         }
         for of in self.reserved() {
-            self.push(of.clone(), UseWork::Free { grant: self.grant, unused: true });
+            self.push(of.clone(), UseWork::Free { slot: self.slot, unused: true });
+        }
+        // The quotas that have not answered may still have the earlier slot.
+        if let Some(slot) = self.replaces {
+            for of in &self.limits.quotas[self.quotas..] {
+                self.push(of.clone(), UseWork::Free { slot, unused: true });
+            }
         }
     }
 

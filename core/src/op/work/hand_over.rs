@@ -3,7 +3,7 @@
 use crate::entropy::Entropy;
 use crate::error::EngineError;
 use crate::execution::{BlockKind, CheckSlot, SlotCheck, Unblock};
-use crate::id::{ExecutionId, GrantId};
+use crate::id::{ExecutionId, SlotId};
 use crate::op::command::{CarryCommand, Committed, Known};
 use crate::op::context::{OperationContext, UseTask, UseWork};
 use crate::op::loaded::{Loaded, other_reply};
@@ -31,9 +31,9 @@ pub struct HandOver {
     patience: Patience,
     doing: Doing,
     /// The slots to compare, and what was found.
-    to_check: Vec<(ExecutionId, GrantId)>,
-    free: Vec<(GrantId, bool)>,
-    keep: Vec<GrantId>,
+    to_check: Vec<(ExecutionId, SlotId)>,
+    free: Vec<(SlotId, bool)>,
+    keep: Vec<SlotId>,
     /// How many slots may be offered.
     room: u32,
     /// The executions that wait, with the store's time when they were read.
@@ -44,7 +44,7 @@ pub struct HandOver {
 enum Doing {
     Nothing,
     Updating(Box<ChangeUse<UpdateUse>>),
-    Checking(GrantId, Box<CarryCommand<CheckSlot>>),
+    Checking(SlotId, Box<CarryCommand<CheckSlot>>),
     Looking,
     Scanning(Partition),
     Promising(Box<ChangeUse<UpdateUse>>),
@@ -81,8 +81,8 @@ impl HandOver {
 
     fn begin(&mut self, now: HostTime) -> Step<Output> {
         self.patience.begin(now);
-        if let UseWork::Free { grant, unused } = self.task.work {
-            self.free.push((grant, unused));
+        if let UseWork::Free { slot, unused } = self.task.work {
+            self.free.push((slot, unused));
             // Those that wait are read first, so that one commit frees the slot and promises it.
             let (uses, usage) = (self.context.known_uses(), self.usage());
             if uses.is_awaited(&usage, now) {
@@ -137,24 +137,24 @@ impl HandOver {
     }
 
     fn check_next(&mut self, now: HostTime) -> Step<Output> {
-        let Some((execution_id, grant_id)) = self.to_check.pop() else { return self.update(now) };
-        let check = CheckSlot { execution_id, grant_id };
+        let Some((execution_id, slot)) = self.to_check.pop() else { return self.update(now) };
+        let check = CheckSlot { execution_id, slot };
         let carry = CarryCommand::knowing(check, Known::Nothing, self.patience.fork());
-        self.doing = Doing::Checking(grant_id, Box::new(carry));
+        self.doing = Doing::Checking(slot, Box::new(carry));
         self.resume(Event::Start, now)
     }
 
     fn checked(
         &mut self,
-        grant: GrantId,
+        slot: SlotId,
         result: Result<Committed<SlotCheck>, EngineError>,
         now: HostTime,
     ) -> Step<Output> {
         self.doing = Doing::Nothing;
         match result {
-            Ok(Committed { outcome: SlotCheck::Held, .. }) => self.keep.push(grant),
-            Ok(Committed { outcome: SlotCheck::Free, .. }) => self.free.push((grant, false)),
-            Err(EngineError::NotFound { .. }) => self.free.push((grant, false)),
+            Ok(Committed { outcome: SlotCheck::Held, .. }) => self.keep.push(slot),
+            Ok(Committed { outcome: SlotCheck::Free, .. }) => self.free.push((slot, false)),
+            Err(EngineError::NotFound { .. }) => self.free.push((slot, false)),
             // Its partition does not answer: the slot is checked again.
             Err(_) => {}
         }
@@ -259,9 +259,9 @@ impl Operation for HandOver {
             (Doing::Promising(change), event) => {
                 change.resume(event, now).then_ok(|done| self.promised(&done, now))
             }
-            (Doing::Checking(grant, check), event) => {
-                let grant = *grant;
-                check.resume(event, now).then(|result| self.checked(grant, result, now))
+            (Doing::Checking(slot, check), event) => {
+                let slot = *slot;
+                check.resume(event, now).then(|result| self.checked(slot, result, now))
             }
             (Doing::Waking(wake), event) => wake.resume(event, now).then(|_| self.woken(now)),
             (Doing::Nothing, _) => self.begin(now),

@@ -2,9 +2,9 @@
 
 use ff_core::agent::{Scheduler, Served, WorkerAgent, WorkerRequest};
 use ff_core::execution::{
-    Admit, AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, Complete, Create,
-    ForgetSignals, GrantAudit, IssueReclaimGrant, MoveToWaitingChildren, OnDue, Renew, Replay,
-    Resume, RetryAdvice, RevokeLease, Start, TakeNew, TakeOver, TakeResumed, Unblock,
+    Admit, AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, CheckSlot, Complete,
+    Create, ForgetSignals, GrantAudit, IssueReclaimGrant, MoveToWaitingChildren, OnDue, Renew,
+    Replay, Resume, RetryAdvice, RevokeLease, Start, TakeNew, TakeOver, TakeResumed, Unblock,
     UpdateProgress,
 };
 use ff_core::id::ExecutionId;
@@ -20,7 +20,7 @@ use crate::report::Broken;
 
 use super::commands::{
     BACKOFF, EXPIRY, GRANT, LEASE, ONE, PARTITIONS, RETENTION, SUSPENSION, cancel, capable, claim,
-    complete, create, create_keyed, delay, frame, grant, id, offer, profile, release, signal,
+    complete, create, create_keyed, delay, frame, grant, id, offer, profile, release, signal, slot,
     suspend, waitpoint,
 };
 use super::fixture::Fixture;
@@ -143,6 +143,7 @@ pub const CASES: &[Case] = &[
     command("unblock", blocked, |_| {
         Unblock { execution_id: ONE, kind: BlockKind::Operator }.into()
     }),
+    command("check_slot, free", leased, |_| CheckSlot { execution_id: ONE, slot: slot(1) }.into()),
     command("create_pending_waitpoint", one_waitpoint, |fixture| waitpoint(2, fixture).into()),
     command("suspend", one_waitpoint, |fixture| suspend(fixture).into()),
     command("suspend, satisfied", signalled, |fixture| suspend(fixture).into()),

@@ -14,8 +14,8 @@ use ff_core::execution::{
     IssueClaimGrant, Offer, ReleaseGrant, Suspend, content_digest,
 };
 use ff_core::id::{
-    AttemptId, ExecutionId, FrameType, GrantId, LeaseId, Nonce, SignalId, SignalName, SuspensionId,
-    WaitpointId, WaitpointKey,
+    AttemptId, ExecutionId, FrameType, GrantId, LeaseId, Nonce, SignalId, SignalName, SlotId,
+    SuspensionId, WaitpointId, WaitpointKey,
 };
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::{Backoff, ExecutionPolicy};
@@ -122,6 +122,11 @@ pub fn release(number: u64) -> ReleaseGrant {
 /// An offer of an execution to a worker with all capabilities.
 pub fn offer(execution_id: ExecutionId, number: u64) -> Offer {
     Offer { claim: Claim { execution_id, ..claim(number) }, capabilities: capable() }
+}
+
+/// A slot.
+pub fn slot(number: u64) -> SlotId {
+    SlotId::from_uuid(numbered(7, number))
 }
 
 /// A completion.
