@@ -9,7 +9,7 @@ use ff_core::execution::{
     OperatorCall, Phase, ReleaseGrant, RetryAdvice, Start, TakeNew, TakeOver, TakeResumed, Unblock,
     UpdateProgress,
 };
-use ff_core::id::{GrantId, LaneId};
+use ff_core::id::LaneId;
 use ff_core::policy::{Backoff, Priority, ReclaimMode};
 use ff_core::time::TimestampMs;
 
@@ -119,14 +119,9 @@ fn claims(record: Option<&Execution>, fresh: u64) -> Vec<AnyCommand> {
         all.push(TakeOver(claim).into());
     }
     let grant_id = out.unwrap_or(release(fresh).grant_id);
-    all.push(check_slot(crate::common::grant_id(fresh + 1_000_000)).into());
     all.push(ReleaseGrant { grant_id, ..release(fresh) }.into());
     all.push(ReleaseGrant { grant_id, worker: worker(2), ..release(fresh) }.into());
     all
-}
-
-fn check_slot(grant_id: GrantId) -> CheckSlot {
-    CheckSlot { execution_id: execution_id(), grant_id }
 }
 
 fn offers(fresh: u64) -> Vec<AnyCommand> {
@@ -238,7 +233,6 @@ fn copies(record: &Execution) -> Vec<AnyCommand> {
         all.push(request.clone().into());
         all.push(Admit(request.clone()).into());
         all.push(IssueReclaimGrant(request).into());
-        all.push(check_slot(grant_id).into());
     }
     if let Some(lease) = lease {
         let claim = Claim { lease_id: lease.id, grant_id: lease.grant.id, ..claim(0) };
