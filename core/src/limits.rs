@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Rejection;
 use crate::id::BudgetId;
+use crate::null::or_default;
 use crate::quota_ref::QuotaRef;
 
 /// The most budgets of an execution.
@@ -17,10 +18,10 @@ pub const MAX_QUOTAS: usize = 4;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// The budgets, without repetition. One at its hard limit lets nothing start.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub budgets: Vec<BudgetId>,
     /// The quotas, each at most once.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub quotas: Vec<QuotaRef>,
 }
 

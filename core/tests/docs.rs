@@ -375,12 +375,6 @@ fn states() -> Vec<Rejection> {
             budget: BudgetId::new("llm"),
             dimension: Dimension::new("cents"),
         },
-        Rejection::WorkerInstanceInUse {
-            instance: WorkerInstanceId::new("mailer-1"),
-            until: TimestampMs::new(60_000),
-        },
-        Rejection::WorkerNotFound { instance: WorkerInstanceId::new("mailer-1") },
-        Rejection::WorkerSuperseded { instance: WorkerInstanceId::new("mailer-1") },
         Rejection::BudgetExhausted {
             budget: BudgetId::new("llm"),
             dimension: Dimension::new("cents"),
@@ -390,6 +384,12 @@ fn states() -> Vec<Rejection> {
         Rejection::QuotaNotFound { quota: QuotaId::new("exports") },
         Rejection::ConcurrencyLimitExceeded { quota: exports(), limit: 10 },
         Rejection::RateLimitExceeded { quota: exports(), retry_after: ms(250) },
+        Rejection::WorkerInstanceInUse {
+            instance: WorkerInstanceId::new("mailer-1"),
+            until: TimestampMs::new(60_000),
+        },
+        Rejection::WorkerNotFound { instance: WorkerInstanceId::new("mailer-1") },
+        Rejection::WorkerSuperseded { instance: WorkerInstanceId::new("mailer-1") },
         Rejection::FormatUnknown { asked: 3, known: 2 },
         Rejection::FormatSuperseded { asked: 1, active: 2 },
     ]
