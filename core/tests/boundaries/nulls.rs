@@ -20,6 +20,7 @@ fn whole() -> Vec<Value> {
         "create": {
             "payload": [1, 2], "priority": 5, "requires": ["gpu"], "tags": { "a.b": "c" },
             "start": { "after": 1 }, "deadline": 9, "idempotent": true,
+            "limits": { "budgets": ["b"], "quotas": [{ "quota": "q", "key": "k" }] },
             "policy": {
                 "retry": {
                     "max_retries": 1, "retryable_categories": ["c"],
