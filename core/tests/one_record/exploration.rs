@@ -15,7 +15,7 @@ use ff_core::error::{Rejection, RejectionKind};
 use ff_core::execution::{
     AnyCommand, AnyOutcome, BlockKind, Blocks, Decide, DueKind, EventKind, Grant, NextAttempt,
     OperatorOutcome, Phase, Resumes, Situation, SuspendedHow, Suspension, Waiting, due_times,
-    next_due, situation, slot_of,
+    next_due, situation,
 };
 use ff_core::time::TimestampMs;
 
@@ -213,9 +213,7 @@ fn kind(node: &Node) -> String {
     let due = next_due(record).map(|(at, kind)| (kind, at <= now));
     let deadline = record.deadline.map(|deadline| now < deadline);
     let submission = (record.content.is_some(), record.requires.is_empty());
-    let limits = record.limits.as_ref().map(|limited| {
-        (limited.slot.is_some(), slot_of(record).is_some(), limited.waits_for.is_some())
-    });
+    let limits = record.limits.is_some();
     format!("{phase} {counts:?} {due:?} {deadline:?} {submission:?} {limits:?}")
 }
 
