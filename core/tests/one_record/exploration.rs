@@ -15,7 +15,7 @@ use ff_core::error::{Rejection, RejectionKind};
 use ff_core::execution::{
     AnyCommand, AnyOutcome, BlockKind, Blocks, Decide, DueKind, EventKind, Grant, NextAttempt,
     OperatorOutcome, Phase, Resumes, Situation, SuspendedHow, Suspension, Waiting, due_times,
-    next_due, situation,
+    next_due, situation, slot_of,
 };
 use ff_core::time::TimestampMs;
 
@@ -99,11 +99,13 @@ impl Node {
 fn explore() -> BTreeSet<Observation> {
     let mut observed = BTreeSet::new();
     let (mut kinds, mut memories, mut waits) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut limited = BTreeSet::new();
     let mut pending = VecDeque::from([Node { bench: Bench::default(), now: at(START) }]);
     let mut fresh = 1_000;
     while let Some(node) = pending.pop_front() {
         let (new_kind, new_memory) = (kinds.insert(kind(&node)), memories.insert(memory(&node)));
-        if !waits.insert(waiting(&node)) && !new_kind && !new_memory {
+        let new_limits = limited.insert(limits(&node));
+        if !waits.insert(waiting(&node)) && !new_kind && !new_memory && !new_limits {
             continue;
         }
         assert!(kinds.len() < MOST_KINDS, "the walk does not end");
@@ -213,8 +215,7 @@ fn kind(node: &Node) -> String {
     let due = next_due(record).map(|(at, kind)| (kind, at <= now));
     let deadline = record.deadline.map(|deadline| now < deadline);
     let submission = (record.content.is_some(), record.requires.is_empty());
-    let limits = record.limits.is_some();
-    format!("{phase} {counts:?} {due:?} {deadline:?} {submission:?} {limits:?}")
+    format!("{phase} {counts:?} {due:?} {deadline:?} {submission:?}")
 }
 
 /// The calls that the record remembers, in each situation.
@@ -227,6 +228,17 @@ fn memory(node: &Node) -> String {
     let cancelled = |(_, outcome): &(_, OperatorOutcome)| *outcome == OperatorOutcome::Cancelled;
     let requests = (record.requests.iter().any(cancelled), record.requests.is_empty());
     format!("{:?} {release:?} {requests:?}", node.place())
+}
+
+/// What its limits have given it and what it waits for, in each situation.
+fn limits(node: &Node) -> String {
+    let record = node.bench.record.as_ref();
+    let limits = record.and_then(|record| {
+        let limited = record.limits.as_ref()?;
+        let blocks = record.blocks().map(block_kinds);
+        Some((slot_of(record).is_some(), limited.waits_for.is_some(), blocks))
+    });
+    format!("{:?} {limits:?}", node.place())
 }
 
 /// Its present and past waits, in each situation: its waitpoints, its suspension, how it

@@ -9,10 +9,9 @@ use crate::execution::record::{
 use crate::execution::view::{grant_in_use, slot_of};
 use crate::id::{ExecutionId, GrantId, SlotId};
 use crate::planted::planted;
-use crate::time::TimestampMs;
+use crate::time::{TimestampMs, Window};
 
 use super::block::{check_waits, recheck_wait};
-use super::issue_claim_grant::unused_from;
 use super::on_due::on_due;
 
 /// The ruling of a rule that may give a grant, if the limits of the execution allow that grant.
@@ -40,7 +39,7 @@ pub(in crate::execution) fn within_limits<T>(
             ruling.map(|verdict| with_slot(verdict, taken))
         }
         Some(Admission { held: Some(why), .. }) => match held(why.rejection.clone()) {
-            Some(outcome) => hold_back(current, why, outcome, now),
+            Some(outcome) => hold_back(current, why, outcome, now, decision.window),
             None => Err(why.rejection.clone()),
         },
     }
@@ -61,8 +60,14 @@ fn with_slot<T>(verdict: Verdict<T>, taken: GrantSlot) -> Verdict<T> {
     }
 }
 
-/// Holds an execution back that a limit does not let start.
-fn hold_back<T>(current: &Execution, held: &Held, outcome: T, now: TimestampMs) -> Ruling<T> {
+/// Holds an execution back that a limit does not let start, in the window in which it could start.
+fn hold_back<T>(
+    current: &Execution,
+    held: &Held,
+    outcome: T,
+    now: TimestampMs,
+    startable: Window,
+) -> Ruling<T> {
     if check_waits(current, held.kind).is_err() {
         // Its lease has expired, and is not marked as lost yet.
         return Ok(on_due(current, now)?.map(|_| outcome));
@@ -82,7 +87,7 @@ fn hold_back<T>(current: &Execution, held: &Held, outcome: T, now: TimestampMs) 
         let recheck_at = (!planted!(LimitRecheckForgotten)).then_some(now.plus(wait));
         blocks.insert(BlockEntry { kind, recheck_at });
     }
-    let decision = Decision::put(next, now, outcome).within(unused_from(current));
+    let decision = Decision::put(next, now, outcome).within(startable);
     Ok(decision.event(Event::Blocked { kind }).into())
 }
 
