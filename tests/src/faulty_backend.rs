@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ff_sdk::core::backend::{BackendReport, BoxFuture, EngineBackend, Finding, WakeUps};
-use ff_sdk::core::partition::Partition;
+use ff_sdk::core::partition::{Partition, PartitionFamily};
 use ff_sdk::core::store::{Failure, Polled, Read, Reply, ReplyBody, Request, Topic};
 use ff_sdk::core::time::TimestampMs;
 
@@ -115,7 +115,7 @@ impl FaultyBackend {
         self.calls.load(Ordering::SeqCst)
     }
 
-    /// The number of commits, sent or not.
+    /// The number of commits of executions, sent or not.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::SeqCst)
     }
@@ -148,7 +148,8 @@ impl FaultyBackend {
         if !commits(&request) {
             return self.send(request).await;
         }
-        self.commits.fetch_add(1, Ordering::SeqCst);
+        let is_of_executions = request.partition().family == PartitionFamily::Flow;
+        self.commits.fetch_add(u64::from(is_of_executions), Ordering::SeqCst);
         let now = 1 + self.in_flight.fetch_add(1, Ordering::SeqCst);
         self.most_in_flight.fetch_max(now, Ordering::SeqCst);
         let reply = self.send(request).await;

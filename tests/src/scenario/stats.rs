@@ -102,7 +102,8 @@ pub async fn stats_have_the_age_of_the_oldest_waiting_execution(fixture: &Fixtur
     fixture.advance(ms(700)).await;
     submit(&client, work().id(fixture.id_in(1))).await;
     let age = oldest().await.unwrap();
-    assert!((ms(700)..secs(30)).contains(&age), "{age:?}");
+    // The clocks of two nodes may differ by some milliseconds.
+    assert!((ms(690)..secs(30)).contains(&age), "{age:?}");
 }
 
 /// A store that was set up without counts keeps none, whatever later programs ask for.
