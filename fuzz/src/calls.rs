@@ -3,9 +3,9 @@
 use ff_core::capability::Capabilities;
 use ff_core::execution::{
     Admit, AnyCommand, Block, BlockKind, Cancel, CancelledBy, ChangePriority, CheckSlot, Claim,
-    Complete, DelayExecution, Execution, Fail, FenceParts, GrantAudit, IssueClaimGrant, IssueReclaimGrant,
-    MoveToWaitingChildren, Offer, OnDue, OperatorCall, ReleaseGrant, Renew, Replay, RetryAdvice,
-    RevokeLease, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
+    Complete, DelayExecution, Execution, Fail, FenceParts, GrantAudit, IssueClaimGrant,
+    IssueReclaimGrant, MoveToWaitingChildren, Offer, OnDue, OperatorCall, ReleaseGrant, Renew,
+    Replay, RetryAdvice, RevokeLease, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress,
 };
 use ff_core::id::{
     AttemptId, FailureCategory, GrantId, LeaseId, RequestId, SlotId, WorkerId, WorkerInstanceId,

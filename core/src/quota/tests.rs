@@ -18,7 +18,7 @@ struct Bench {
     quota: Option<Quota>,
     usage: Option<QuotaUse>,
     now: u64,
-    /// How many commits came too late.
+    /// How many commits were too late.
     late: u32,
 }
 

@@ -80,7 +80,7 @@ pub fn held_grant_id(number: u64, limit: Limit) -> GrantId {
     GrantId::from_uuid(Uuid::from_u128(grant_id(number).uuid().as_u128() | (place + 1) << 64))
 }
 
-/// What the limits of an execution say to the grant of a command, if it has any.
+/// The answer of an execution's limits to the grant of a command, if it has any.
 pub fn admission(command: &AnyCommand, record: Option<&Execution>) -> Option<Admission> {
     record?.limits.as_ref()?;
     let grant = command.spec().needs.grant?;

@@ -230,7 +230,7 @@ fn memory(node: &Node) -> String {
     format!("{:?} {release:?} {requests:?}", node.place())
 }
 
-/// What its limits have given it and what it waits for, in each situation.
+/// The slot that its limits have given it and the quota that it waits for, in each situation.
 fn limits(node: &Node) -> String {
     let record = node.bench.record.as_ref();
     let limits = record.and_then(|record| {

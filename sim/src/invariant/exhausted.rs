@@ -7,7 +7,7 @@ use crate::model::Model;
 use crate::model::change::Change;
 use crate::report::{Broken, ensure};
 
-use super::quota::starts;
+use crate::model::quotas::starts;
 
 const TAG: &str = "INV-BUDGET-2";
 

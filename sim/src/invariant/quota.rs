@@ -17,14 +17,15 @@ use ff_core::time::{DurationMs, TimestampMs};
 use crate::model::Model;
 use crate::model::caller::Caller;
 use crate::model::change::Change;
-use crate::model::quotas::{Admitted, KnownUse, counts, running_under};
+use crate::model::quotas::{Admitted, KnownUse, counts, running_under, starts};
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
 
 const CONCURRENCY: &str = "INV-QUOTA-1";
 const RATE: &str = "INV-QUOTA-2";
 
-/// How much a window is divided by: what a step back of the clock moves is known to this part of it.
+/// How much a window is divided by: what a step back of the clock moves is known to this part of
+/// it.
 const STEPS: u64 = 128;
 
 /// An execution that starts has a slot of each of its quotas, unless the quota had no limit of the
@@ -45,23 +46,6 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
         check_slot(model, change, grant, of)?;
     }
     Ok(())
-}
-
-/// The execution and the grant, if this commit lets it start.
-pub fn starts<'c>(change: &'c Change<'_>) -> Option<(&'c ff_core::execution::Execution, SlotId)> {
-    let after = change.after.as_deref()?;
-    let grant = running_under(after)?;
-    let before = change.before.as_deref().and_then(running_under);
-    (before != Some(grant)).then_some((after, grant))
-}
-
-/// The grant under which an execution with quotas has ceased to run with this commit.
-pub fn stops(change: &Change<'_>) -> Option<SlotId> {
-    let before = change.before.as_deref()?;
-    let has_quotas = before.limits.as_ref().is_some_and(|it| !it.limits.quotas.is_empty());
-    let grant = running_under(before).filter(|_| has_quotas)?;
-    let after = change.after.as_deref().and_then(running_under);
-    (after != Some(grant)).then_some(grant)
 }
 
 /// A program frees the slots of an execution that it has stopped.

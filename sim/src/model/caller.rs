@@ -24,8 +24,8 @@ pub struct Caller {
     pub asked_quota_at: Option<u64>,
     /// The grant whose slot it frees because nothing was started under it.
     pub gives_back: Option<SlotId>,
-    /// Whether one of its commits met a conflict or came too late. For all that it knows, a first copy of it may
-    /// still be applied.
+    /// Whether one of its commits met a conflict or was too late. For all that it knows, a first
+    /// copy of it may still be applied.
     pub was_refused: bool,
     /// The command, if the operation carries one.
     pub command: Option<AnyCommand>,

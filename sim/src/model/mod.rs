@@ -27,7 +27,6 @@ use ff_core::store::Member;
 use ff_core::store::{Bytes, IndexName, IndexWrite};
 use ff_core::time::{DurationMs, TimestampMs};
 
-use crate::invariant::quota;
 use crate::model::budgets::Budgets;
 use crate::model::change::Change;
 use crate::model::identity::{CommandIdentity, Remembered, identity_of, remembered_of};
@@ -187,7 +186,7 @@ impl Model {
         {
             self.quotas.written.insert(change.id, self.at);
         }
-        if let Some((_, grant)) = quota::starts(change) {
+        if let Some((_, grant)) = quotas::starts(change) {
             self.quotas.given.insert(grant, change.caller.begun);
         }
         if let Some((identity, memory)) = self.carried_out(change) {

@@ -8,9 +8,11 @@ use ff_core::quota::{QuotaLimits, QuotaRef, QuotaUse};
 use ff_core::store::Member;
 use ff_core::time::TimestampMs;
 
+use super::change::Change;
+
 /// The slot under which an execution runs, or may start to run: the one of the grant of its lease
-/// while it is held, or of an outstanding grant. Without limits, or if none was taken for that grant,
-/// a slot that no quota has given.
+/// while it is held, or of an outstanding grant. Without limits, or if none was taken for that
+/// grant, a slot that no quota has given.
 pub fn running_under(record: &Execution) -> Option<SlotId> {
     let outstanding = record.grant().map(|grant| grant.id);
     let grant = match &record.phase {
@@ -96,4 +98,21 @@ impl Quotas {
 /// Whether an execution counts towards a quota under this key.
 pub fn counts(record: &Execution, of: &QuotaRef) -> bool {
     record.limits.as_ref().is_some_and(|limited| limited.limits.quotas.contains(of))
+}
+
+/// The execution and the grant, if this commit lets it start.
+pub fn starts<'c>(change: &'c Change<'_>) -> Option<(&'c Execution, SlotId)> {
+    let after = change.after.as_deref()?;
+    let grant = running_under(after)?;
+    let before = change.before.as_deref().and_then(running_under);
+    (before != Some(grant)).then_some((after, grant))
+}
+
+/// The grant under which an execution with quotas has ceased to run with this commit.
+pub fn stops(change: &Change<'_>) -> Option<SlotId> {
+    let before = change.before.as_deref()?;
+    let has_quotas = before.limits.as_ref().is_some_and(|it| !it.limits.quotas.is_empty());
+    let grant = running_under(before).filter(|_| has_quotas)?;
+    let after = change.after.as_deref().and_then(running_under);
+    (after != Some(grant)).then_some(grant)
 }

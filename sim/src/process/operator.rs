@@ -120,39 +120,7 @@ impl OperatorProcess {
             self.see_to_secrets(entropy, cx);
             return;
         }
-        let mut draws = stream(self.seed, "lanes", self.rounds);
-        if happens(&mut draws, self.settings.wait_rates.lanes) {
-            let states = [
-                LaneState::Active,
-                LaneState::Active,
-                LaneState::Paused,
-                LaneState::Draining,
-                LaneState::Disabled,
-            ];
-            self.set_lane(lane(draws.below(2)), one_of(&mut draws, &states), &mut draws, cx);
-            return;
-        }
-        let mut draws = stream(self.seed, "registry", self.rounds);
-        if happens(&mut draws, self.settings.wait_rates.registry) {
-            return registry::begin(&self.settings, self.patience(&mut draws), &mut draws, cx);
-        }
-        let mut draws = stream(self.seed, "budgets", self.rounds);
-        if happens(&mut draws, self.settings.wait_rates.budgets) {
-            for _ in 0..between(&mut draws, 1, 4) {
-                budgets::begin(partitions, self.patience(&mut draws), &mut draws, cx);
-            }
-            return;
-        }
-        let mut draws = stream(self.seed, "quotas", self.rounds);
-        let rate = self.settings.wait_rates.limits;
-        if rate > 0 && (2..2 + QUOTAS).contains(&self.rounds) {
-            let patience = self.patience(&mut draws);
-            quotas::set_up(self.rounds - 2, partitions, patience, &mut draws, cx);
-            return;
-        }
-        if happens(&mut draws, rate / 2) {
-            let patience = self.patience(&mut draws);
-            quotas::begin(partitions, patience, &mut draws, cx);
+        if self.tend_resources(cx) {
             return;
         }
         match if self.rounds == 1 { 9 } else { entropy.below(10) } {
@@ -197,6 +165,48 @@ impl OperatorProcess {
         }
     }
 
+    /// Changes lanes, the registry, budgets or quotas, in some rounds. Returns whether it did.
+    fn tend_resources(&mut self, cx: &mut Context<'_>) -> bool {
+        let partitions = self.settings.partitions;
+        let mut draws = stream(self.seed, "lanes", self.rounds);
+        if happens(&mut draws, self.settings.wait_rates.lanes) {
+            let states = [
+                LaneState::Active,
+                LaneState::Active,
+                LaneState::Paused,
+                LaneState::Draining,
+                LaneState::Disabled,
+            ];
+            self.set_lane(lane(draws.below(2)), one_of(&mut draws, &states), &mut draws, cx);
+            return true;
+        }
+        let mut draws = stream(self.seed, "registry", self.rounds);
+        if happens(&mut draws, self.settings.wait_rates.registry) {
+            registry::begin(&self.settings, self.patience(&mut draws), &mut draws, cx);
+            return true;
+        }
+        let mut draws = stream(self.seed, "budgets", self.rounds);
+        if happens(&mut draws, self.settings.wait_rates.budgets) {
+            for _ in 0..between(&mut draws, 1, 4) {
+                budgets::begin(partitions, self.patience(&mut draws), &mut draws, cx);
+            }
+            return true;
+        }
+        let mut draws = stream(self.seed, "quotas", self.rounds);
+        let rate = self.settings.wait_rates.limits;
+        if rate > 0 && (2..2 + QUOTAS).contains(&self.rounds) {
+            let patience = self.patience(&mut draws);
+            quotas::set_up(self.rounds - 2, partitions, patience, &mut draws, cx);
+            return true;
+        }
+        if happens(&mut draws, rate / 2) {
+            let patience = self.patience(&mut draws);
+            quotas::begin(partitions, patience, &mut draws, cx);
+            return true;
+        }
+        false
+    }
+
     fn set_lane(
         &self,
         lane: LaneId,
@@ -210,8 +220,8 @@ impl OperatorProcess {
         cx.begin(About::Nothing, operation, Output::LaneSet);
     }
 
-    /// Makes all lanes active, and all quotas and budgets admit executions, again and again until no
-    /// earlier change can still arrive.
+    /// Makes all lanes active, and all quotas and budgets admit executions, again and again until
+    /// no earlier change can still arrive.
     fn restore(&mut self, cx: &mut Context<'_>) {
         let WaitRates { lanes, limits, .. } = self.settings.wait_rates;
         if lanes == 0 && limits == 0 {

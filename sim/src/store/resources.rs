@@ -89,6 +89,12 @@ impl ResourceWrites {
         known.charges.extend(charges);
         let at = model.at;
         budgets.into_iter().for_each(|(id, budget)| known.note(id, budget, request, at));
+        self.removed(model, caller, now)
+    }
+
+    /// Takes over the removals, and checks them.
+    fn removed(&self, model: &mut Model, caller: &Caller, now: TimestampMs) -> Result<(), Broken> {
+        let (at, watched) = (model.at, model.watched.contains(Invariant::Budget));
         for key in &self.remove {
             if let RecordKey::Resource(ResourceKind::Workers, id) = key {
                 note_worker(model, caller, *id, None, now)?;

@@ -18,12 +18,10 @@ use ff_core::time::{TimestampMs, Window};
 
 use crate::determinism::hash::Fnv;
 use crate::fault::store::Raised;
-use crate::invariant::{
-    check_change, durable, frame, journal, lists, quota, readers, signal, time,
-};
-use crate::model::Model;
+use crate::invariant::{check_change, durable, frame, journal, lists, readers, signal, time};
 use crate::model::caller::Caller;
 use crate::model::change::{Change, SideWrites};
+use crate::model::{Model, quotas};
 use crate::report::coverage::{CommandKind, Coverage, Effect};
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, StoreKind, ensure};
@@ -343,7 +341,7 @@ impl Server {
         if !change.side_writes.is_empty() {
             self.dirty.insert(id);
         }
-        self.stopped.extend(quota::stops(&change));
+        self.stopped.extend(quotas::stops(&change));
         cover(&mut self.coverage, &self.model, &change);
         self.model.note(&change);
         if let (Some(after), false, 0) = (&change.after, kept, self.commits % 2) {
