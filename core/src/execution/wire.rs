@@ -109,7 +109,7 @@ pub struct WireCreate {
     #[serde(default, deserialize_with = "or_default")]
     pub tags: BTreeMap<String, String>,
     /// The budgets and quotas that it counts towards.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub limits: Limits,
     /// When it may start.
     #[serde(default)]

@@ -26,8 +26,8 @@ impl World {
         }
     }
 
-    /// Begins the tasks that a process has to do next, as far as it does so many at a time. A process
-    /// that crashes forgets them.
+    /// Begins the tasks that a process has to do next, as far as it does so many at a time. A
+    /// process that crashes forgets them.
     pub(super) fn hand_over(&mut self, process: usize) -> Result<(), Broken> {
         loop {
             let host = &self.hosts[process];
