@@ -173,12 +173,9 @@ impl Backing {
         touched: &[ExecutionId],
     ) -> Result<(), Broken> {
         match self {
-            Self::Memory(store) => {
-                touched.iter().try_for_each(|id| {
-                    index::check_one(model, store.entries_of(partition, id.uuid()), *id)
-                })?;
-                count::check(model, store.counts(partition), partition)
-            }
+            Self::Memory(store) => touched.iter().try_for_each(|id| {
+                index::check_one(model, store.entries_of(partition, id.uuid()), *id)
+            }),
             // The keyspace can only be read as a whole.
             #[cfg(feature = "lua")]
             Self::Lua(_) => self.check_indexes(model, partition),
