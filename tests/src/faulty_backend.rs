@@ -115,7 +115,7 @@ impl FaultyBackend {
         self.calls.load(Ordering::SeqCst)
     }
 
-    /// The number of commits of executions, sent or not.
+    /// The number of commits, sent or not, without those of registrations of workers.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::SeqCst)
     }
@@ -148,8 +148,8 @@ impl FaultyBackend {
         if !commits(&request) {
             return self.send(request).await;
         }
-        let is_of_executions = request.partition().family == PartitionFamily::Flow;
-        self.commits.fetch_add(u64::from(is_of_executions), Ordering::SeqCst);
+        let is_heartbeat = request.partition().family == PartitionFamily::Worker;
+        self.commits.fetch_add(u64::from(!is_heartbeat), Ordering::SeqCst);
         let now = 1 + self.in_flight.fetch_add(1, Ordering::SeqCst);
         self.most_in_flight.fetch_max(now, Ordering::SeqCst);
         let reply = self.send(request).await;
