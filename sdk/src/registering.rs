@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use ff_core::agent::Standing;
-use ff_core::error::{EngineError, ErrorClass, Rejection};
+use ff_core::error::{EngineError, Rejection};
 use ff_core::op::ResourceChanged;
 use ff_core::registry::Worker;
 use ff_core::time::{HostTime, TimestampMs};
@@ -14,12 +14,11 @@ use crate::shared::lock;
 use crate::upkeep::WorkerState;
 
 impl WorkerState {
-    /// Registers the worker for the first time. If the store does not take the registration now, it
-    /// is tried again in the upkeep, and the worker claims once it is registered.
+    /// Registers the worker for the first time.
     ///
     /// # Errors
     ///
-    /// `WorkerInstanceInUse`, and others that are not passing.
+    /// `WorkerInstanceInUse`; that the store does not answer.
     pub(crate) async fn register(&self) -> Result<(), EngineError> {
         let now = self.connection.clock.now();
         let call = lock(&self.registration).due(0, now);
@@ -28,16 +27,7 @@ impl WorkerState {
         let failed = result.as_ref().err().cloned();
         lock(&self.registration).answered(result, self.connection.clock.now());
         self.hurry();
-        match failed {
-            Some(error)
-                if error.rejection().is_none() && error.class() == ErrorClass::Retryable =>
-            {
-                tracing::warn!(%error, "the worker is not registered yet");
-                Ok(())
-            }
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
+        failed.map_or(Ok(()), Err)
     }
 
     /// Begins the call that is due. Returns when to look again.
