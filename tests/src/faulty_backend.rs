@@ -105,7 +105,8 @@ impl FaultyBackend {
         self.skew(0);
     }
 
-    /// The time in replies is wrong by this many milliseconds.
+    /// The time in replies is wrong by this many milliseconds. Those to registrations of workers have
+    /// the right one: as if their node had the clock that the store decides by.
     pub fn skew(&self, by_ms: i64) {
         self.skew_ms.store(by_ms, Ordering::SeqCst);
     }
@@ -175,6 +176,7 @@ impl FaultyBackend {
             slow.filter(|(_, matches)| matches(&request)).map(|(by, _)| by)
         };
         let (before, after) = (pause(plan.before), pause(plan.after));
+        let is_registration = request.partition().family == PartitionFamily::Worker;
         let mut reply = match before {
             None => self.inner.call(request).await?,
             Some(before) => {
@@ -192,7 +194,8 @@ impl FaultyBackend {
         if lost {
             return Err(Failure::MaybeApplied("the reply was lost".to_owned()));
         }
-        let skewed = reply.at.get().saturating_add_signed(self.skew_ms.load(Ordering::SeqCst));
+        let skew = if is_registration { 0 } else { self.skew_ms.load(Ordering::SeqCst) };
+        let skewed = reply.at.get().saturating_add_signed(skew);
         set_time(&mut reply, TimestampMs::new(skewed));
         Ok(reply)
     }
