@@ -87,9 +87,6 @@ const RELEASE_SHARE: u32 = 5;
 /// The longest time for this.
 const MAX_RELEASE: Duration = Duration::from_secs(2);
 
-/// The least time for which the end of a shutdown waits for the store.
-const LEAST_DEREGISTER: Duration = Duration::from_millis(200);
-
 /// The pause after a failed claim.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -294,15 +291,15 @@ impl WorkerRuntime {
                 shared.report.lost.fetch_add(tasks as u64, Ordering::Relaxed);
             }
         }
-        let within = releasing.max(LEAST_DEREGISTER);
-        match tokio::time::timeout(within, worker.deregister()).await {
+        // Both are made up for later: a registration expires, and others find executions that wait
+        // for the slots of these tasks.
+        let rest = shutdown_deadline.saturating_sub(began.elapsed());
+        let ends = async { tokio::join!(worker.deregister(), worker.settle()).0 };
+        match tokio::time::timeout(rest, ends).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the worker was not deregistered"),
             Err(_) => tracing::warn!("the worker was not deregistered in time"),
         }
-        // Executions that wait for the slots of these tasks are found later by others, too.
-        let rest = shutdown_deadline.saturating_sub(began.elapsed());
-        let _ = tokio::time::timeout(rest, worker.settle()).await;
         Ok(value)
     }
 }

@@ -15,7 +15,7 @@ use ff_tests::kit::{claim, submit, work};
 const OF_CORE: [&str; 4] = ["HostTime", "MemoryStore", "Operation", "StoreMeta"];
 
 /// Of the standard library, serde, futures and tower.
-const OF_STD: [&str; 31] = [
+const OF_STD: [&str; 32] = [
     "Arc",
     "Args",
     "AsRef",
@@ -31,6 +31,7 @@ const OF_STD: [&str; 31] = [
     "Future",
     "Into",
     "IntoIterator",
+    "Iterator",
     "Item",
     "Layer",
     "None",
