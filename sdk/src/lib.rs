@@ -134,7 +134,7 @@ pub use ff_core::id::{
     AttemptId, AttemptIndex, BudgetId, CorrelationId, Dimension, ExecutionId, ExecutionIdError,
     ExecutionKind, FailureCategory, FlowId, FrameType, GrantId, LaneId, LeaseEpoch, LeaseId,
     Namespace, QuotaId, QuotaKey, RequestId, SignalCategory, SignalId, SignalName, SignalSource,
-    SignalSourceType, SuspensionId, TextIdError, WaitpointId, WaitpointKey, WorkerId,
+    SignalSourceType, SlotId, SuspensionId, TextIdError, WaitpointId, WaitpointKey, WorkerId,
     WorkerInstanceId,
 };
 pub use ff_core::kinds::Kinds;
@@ -169,15 +169,16 @@ pub mod command {
     pub use ff_core::condition::{SuspensionTimeout, TimeoutAt};
     pub use ff_core::execution::{
         Admit, Admitted, AnyCommand, AppendFrame, Appended, BindWaitpoint, Block, BlockOutcome,
-        Cancel, CancelledBy, ChangePriority, Claim, Claimed, Complete, ContentDigest, Create,
-        CreatePendingWaitpoint, DelayExecution, DeliverSignal, DueKind, DueOutcome, Fail, Fence,
-        FenceParts, ForgetSignals, Forgotten, Granted, IssueClaimGrant, IssueReclaimGrant,
+        Cancel, CancelledBy, ChangePriority, CheckSlot, Claim, Claimed, Complete, ContentDigest,
+        Create, CreatePendingWaitpoint, DelayExecution, DeliverSignal, DueKind, DueOutcome, Fail,
+        Fence, FenceParts, ForgetSignals, Forgotten, Granted, IssueClaimGrant, IssueReclaimGrant,
         MoveToWaitingChildren, Offer, Offered, OnDue, OperatorCall, ReclaimGranted, ReleaseGrant,
-        Renew, Renewed, Replay, Resume, RetryAdvice, RevokeLease, Start, Suspend, SuspendOutcome,
-        TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress, WireClaim, WireCreate,
-        WireGrantRequest,
+        Renew, Renewed, Replay, Resume, RetryAdvice, RevokeLease, SlotCheck, Start, Suspend,
+        SuspendOutcome, TakeNew, TakeOver, TakeResumed, Unblock, UpdateProgress, WireClaim,
+        WireCreate, WireGrantRequest,
     };
     pub use ff_core::id::Nonce;
+    pub use ff_core::limits::Limits;
 }
 
 /// The types for programs that write a backend, or send the operations of `ff-core` to one.
