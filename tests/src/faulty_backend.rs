@@ -105,8 +105,8 @@ impl FaultyBackend {
         self.skew(0);
     }
 
-    /// The time in replies is wrong by this many milliseconds. Those to registrations of workers have
-    /// the right one: as if their node had the clock that the store decides by.
+    /// The time in replies is wrong by this many milliseconds. Those to registrations of workers
+    /// have the right one: as if their node had the clock that the store decides by.
     pub fn skew(&self, by_ms: i64) {
         self.skew_ms.store(by_ms, Ordering::SeqCst);
     }
