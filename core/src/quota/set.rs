@@ -10,7 +10,7 @@ use crate::time::TimestampMs;
 use super::record::{Quota, QuotaLimits};
 
 /// Sets the limits of a quota, and creates it if there is none. A call that finds these limits
-/// changes nothing.
+/// changes nothing. A call whose reply was lost creates the quota again if it was deleted since.
 #[derive(Clone, Debug)]
 pub struct SetQuota {
     /// The namespace.
@@ -41,11 +41,6 @@ impl Change for SetQuota {
 
     fn target(&self) -> ResourceId {
         Quota::key(&self.namespace, &self.id, &self.partitions)
-    }
-
-    /// A call whose reply was lost may set them again, also if the quota was deleted in between.
-    fn is_absolute(&self) -> bool {
-        true
     }
 
     /// # Errors

@@ -118,57 +118,63 @@ impl World {
         Ok(())
     }
 
-    /// An operation that changed a lane reports what it did: a change if it committed one, and none
-    /// if it did not.
+    /// An operation that changed a lane reports a change if it committed one, and none if it did
+    /// not.
     pub(super) fn check_lane_change(
         &self,
         number: u64,
         jumps: u64,
         result: &Result<ResourceChanged<Lanes, LaneChange>, EngineError>,
     ) -> Result<(), Broken> {
-        let model = &self.server.model;
-        if jumps != model.jumps || !model.watched.contains(Invariant::Identity) {
-            return Ok(());
-        }
-        let changes = model.resource_changes.get(&number).copied().unwrap_or(0);
-        let expected = match result {
-            Ok(changed) => u64::from(changed.outcome.is_change()),
-            Err(error) if is_certain(error) => 0,
-            Err(_) => return Ok(()),
-        };
-        ensure!(
-            changes == expected,
-            "INV-IDENTITY-1",
-            "a change of a lane was committed {changes} times and answered {result:?}"
-        );
-        Ok(())
+        let is_change = result.as_ref().map(|changed| changed.outcome.is_change());
+        self.check_committed(number, jumps, is_change, |changes, expected| changes == expected)
     }
 
-    /// An operation that set a quota reports what it did, likewise.
+    /// An operation that set a quota reports likewise. If the quota was deleted since it began, it
+    /// may have created it again.
     pub(super) fn check_quota_set(
         &self,
         number: u64,
         jumps: u64,
         result: &Result<ResourceChanged<Quota, QuotaChange>, EngineError>,
     ) -> Result<(), Broken> {
+        let begun = self.callers[&number].begun;
+        let was_deleted = |quota: &Quota| {
+            let id = Quota::key(&quota.namespace, &quota.id, &self.server.model.partitions);
+            let limits = self.server.model.quotas.since(id.uuid, begun);
+            limits.iter().any(Option::is_none)
+        };
+        let set = result.as_ref().map(|changed| &changed.outcome);
+        let again = set.as_ref().is_ok_and(|set| was_deleted(&set.quota));
+        let is_change = set.map(|set| set.before != Some(set.quota.limits));
+        self.check_committed(number, jumps, is_change, |changes, expected| {
+            changes == expected || again && expected == 1 && changes > 1
+        })
+    }
+
+    /// Compares the number of changes that an operation has committed with its answer, unless that
+    /// is in doubt.
+    fn check_committed(
+        &self,
+        number: u64,
+        jumps: u64,
+        is_change: Result<bool, &EngineError>,
+        fits: impl FnOnce(u64, u64) -> bool,
+    ) -> Result<(), Broken> {
         let model = &self.server.model;
         if jumps != model.jumps || !model.watched.contains(Invariant::Identity) {
             return Ok(());
         }
         let changes = model.resource_changes.get(&number).copied().unwrap_or(0);
-        let expected = match result {
-            Ok(changed) => {
-                let QuotaChange { quota, before } = &changed.outcome;
-                u64::from(*before != Some(quota.limits))
-            }
+        let expected = match is_change {
+            Ok(is_change) => u64::from(is_change),
             Err(error) if is_certain(error) => 0,
             Err(_) => return Ok(()),
         };
-        // It may be set again if it was changed or deleted in between.
         ensure!(
-            changes == expected || changes > 1 && expected == 1,
+            fits(changes, expected),
             "INV-IDENTITY-1",
-            "a quota was set {changes} times, and the answer is {result:?}"
+            "operation {number} committed {changes} changes, and the answer is {is_change:?}"
         );
         Ok(())
     }

@@ -11,6 +11,8 @@ use super::plan::MEMBERS;
 pub const DUE: usize = 1;
 /// The number of [`IndexName::Retention`] among the indexes.
 pub(super) const RETENTION: usize = 10;
+/// The numbers of the indexes of signals.
+pub(super) const SIGNALS: std::ops::Range<usize> = 8..10;
 /// The numbers of the queues of one lane among the indexes.
 pub const QUEUES: [usize; 2] = [0, 3];
 /// The numbers of queues of other lanes among the indexes.

@@ -284,6 +284,11 @@ fn pick(pool: usize) -> impl Strategy<Value = usize> {
     prop_oneof![3 => 0..pool.min(2), 2 => 0..pool]
 }
 
+/// An index, more often one of signals: a scan finds a signal only if its record exists, too.
+fn index() -> impl Strategy<Value = usize> {
+    prop_oneof![4 => pick(INDEXES), 1 => names::SIGNALS]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let hour = 3_600_000;
     let pass = prop_oneof![
@@ -376,7 +381,7 @@ fn unit() -> impl Strategy<Value = UnitPlan> {
         window,
         any::<u64>(),
         vec((pick(VALUES), option::of(body())), 0..3),
-        vec((pick(INDEXES), 0..MEMBERS, option::weighted(0.8, place())), 0..6),
+        vec((index(), 0..MEMBERS, option::weighted(0.8, place())), 0..6),
         vec((pick(2), pick(2), pick(CountedState::ALL.len()), change()), 0..4),
         streams(),
         vec(ring(), 0..3),
@@ -484,7 +489,7 @@ fn scan() -> impl Strategy<Value = Action> {
         2 => (place(), 0..MEMBERS).prop_map(|(place, member)| AfterPlan::Place(place, member)),
     ];
     let order = prop::sample::select(vec![ScanOrder::Ascending, ScanOrder::Descending]);
-    let page = (pick(INDEXES), order, after, 0..5_u32, bytes(MAX_PAGE_BYTES));
+    let page = (index(), order, after, 0..5_u32, bytes(MAX_PAGE_BYTES));
     page.prop_map(|(index, order, after, limit, bytes)| Action::Scan {
         index,
         order,

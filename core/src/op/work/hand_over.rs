@@ -124,7 +124,7 @@ impl HandOver {
     fn updated(&mut self, done: UseUpdated, now: HostTime) -> Step<Output> {
         self.doing = Doing::Nothing;
         if self.task.work == UseWork::Check && !done.to_check.is_empty() {
-            // Each task checks once: what is due again meanwhile is left to the next one.
+            // Each task checks once; the next one checks slots that are due again by then.
             self.task.work = UseWork::Wake;
             self.to_check = done.to_check;
             return self.check_next(now);
