@@ -125,6 +125,12 @@ impl QuotaUse {
         self.holders.iter().filter(move |holder| is_due(holder.check_at))
     }
 
+    /// Returns until when slots are kept for executions that were woken to take them: at most 2 s
+    /// from the change that woke them.
+    pub fn promised(&self) -> impl Iterator<Item = TimestampMs> {
+        self.promised.iter().map(|(_, until)| *until)
+    }
+
     /// Returns whether executions may wait for a slot.
     pub fn is_awaited(&self, now: TimestampMs) -> bool {
         self.awaited_until > now && self.awaited_until <= now.plus(AWAITED_FOR)

@@ -28,6 +28,9 @@ const RATE: &str = "INV-QUOTA-2";
 /// it.
 const STEPS: u64 = 128;
 
+/// For how long a slot is kept for an execution that was woken to take it.
+const PROMISED_FOR: DurationMs = DurationMs::from_secs(2);
+
 /// An execution that starts has a slot of each of its quotas, unless the quota had no limit of the
 /// concurrency while it was asked; and no more run than the largest limit since then allows.
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
@@ -164,6 +167,9 @@ impl UseCommit<'_> {
             model.quotas.uses.remove(&id);
             return Ok(());
         };
+        if model.watched.contains(Invariant::QuotaSlots) {
+            self.check_promised(after)?;
+        }
         let quota = Quota::key(&after.namespace, &after.of.quota, &model.partitions).uuid;
         let limits = model.quotas.present(quota).unwrap_or_default();
         let (at, watched) = (model.at, model.watched.contains(Invariant::QuotaRate));
@@ -196,6 +202,18 @@ impl UseCommit<'_> {
             result.or_else(|broken| if watched { Err(broken) } else { Ok(()) })?;
         }
         model.quotas.uses.insert(id, known);
+        Ok(())
+    }
+
+    /// A slot that is kept for an execution which was woken to take it is kept for a short time:
+    /// the execution may be over.
+    fn check_promised(&self, after: &QuotaUse) -> Result<(), Broken> {
+        let mut over = after.promised().filter(|until| {
+            let longest = self.now.plus(PROMISED_FOR);
+            *until <= self.now || *until > longest
+        });
+        let (over, now) = (over.next(), self.now);
+        ensure!(over.is_none(), CONCURRENCY, "at {now} a slot is kept until {over:?}");
         Ok(())
     }
 
