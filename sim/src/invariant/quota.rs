@@ -158,7 +158,7 @@ impl UseCommit<'_> {
         if model.watched.contains(Invariant::QuotaSlots) {
             for held in &gone {
                 let runs = model.records.get(&held.execution).and_then(|it| running_under(it));
-                let is_free = runs != Some(held.slot);
+                let is_free = runs != Some(held.slot) || model.quotas.stopped.contains(&held.slot);
                 ensure!(is_free, CONCURRENCY, "a slot is freed under which it runs: {held:?}");
                 self.check_fenced(model, before, held)?;
             }
@@ -205,15 +205,12 @@ impl UseCommit<'_> {
         Ok(())
     }
 
-    /// A slot that is kept for an execution which was woken to take it is kept for a short time:
-    /// the execution may be over.
+    /// A slot that is kept for an execution which was woken to take it is kept for a short time
+    /// from the decision on: the execution may be over.
     fn check_promised(&self, after: &QuotaUse) -> Result<(), Broken> {
-        let mut over = after.promised().filter(|until| {
-            let longest = self.now.plus(PROMISED_FOR);
-            *until <= self.now || *until > longest
-        });
-        let (over, now) = (over.next(), self.now);
-        ensure!(over.is_none(), CONCURRENCY, "at {now} a slot is kept until {over:?}");
+        let (decided_at, latest) = (after.updated_at, after.updated_at.plus(PROMISED_FOR));
+        let over = after.promised().find(|until| *until <= decided_at || *until > latest);
+        ensure!(over.is_none(), CONCURRENCY, "at {decided_at} a slot is kept until {over:?}");
         Ok(())
     }
 

@@ -189,6 +189,7 @@ impl Model {
         if let Some((_, grant)) = quotas::starts(change) {
             self.quotas.given.insert(grant, change.caller.begun);
         }
+        self.quotas.stopped.extend(quotas::stops(change));
         if let Some((identity, memory)) = self.carried_out(change) {
             self.applied_by.insert(identity.clone(), change.caller.number);
             self.applied.insert(identity, memory);

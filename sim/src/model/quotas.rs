@@ -1,6 +1,6 @@
 //! The simulator's copy of quotas, and its own bookkeeping of what they have let start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ff_core::execution::{Execution, LeaseFate, Phase};
 use ff_core::id::{ExecutionId, SlotId};
@@ -60,6 +60,9 @@ pub struct Quotas {
     pub reserved: BTreeMap<u64, Vec<SlotId>>,
     /// When the record of each execution that has quotas was written last, in simulated time.
     pub written: BTreeMap<ExecutionId, u64>,
+    /// The slots under which executions have ceased to run, also in commits that were lost later:
+    /// these may be freed although the record has them again.
+    pub stopped: BTreeSet<SlotId>,
     /// When the store last lost commits, in simulated time.
     pub lost_at: Option<u64>,
 }
@@ -87,7 +90,8 @@ impl Quotas {
     /// Takes over that the store has lost what was committed since `then`.
     #[must_use]
     pub fn after_loss(&self, then: &Self, at: u64) -> Self {
-        let mut kept = Self { limits: self.limits.clone(), lost_at: Some(at), ..then.clone() };
+        let (limits, stopped) = (self.limits.clone(), self.stopped.clone());
+        let mut kept = Self { limits, stopped, lost_at: Some(at), ..then.clone() };
         for (quota, changes) in &mut kept.limits {
             changes.push((at, then.present(*quota)));
         }

@@ -5,6 +5,7 @@ use ff_core::execution::{Event, situation};
 use ff_core::id::LaneId;
 use ff_core::lane::{LaneSetting, Lanes};
 use ff_core::op::load;
+use ff_core::quota::{Quota, QuotaUse};
 use ff_core::registry::Worker;
 use ff_core::resource::Kept;
 use ff_core::store::codec::{Codec, FORMAT, decode};
@@ -77,7 +78,7 @@ pub fn reply(body: &ReplyBody, now: TimestampMs) -> String {
 
 /// Shortens a text to fit a trace.
 pub fn shortened(text: &str) -> &str {
-    truncated(text, 600)
+    truncated(text, 2_000)
 }
 
 fn unit(unit: &Unit, now: TimestampMs) -> String {
@@ -134,9 +135,17 @@ fn beside(bytes: &Bytes) -> Option<String> {
     if let Some(lanes) = lanes_in(bytes) {
         return Some(states(&lanes));
     }
-    let Worker { nonce, state, expires_at, .. } =
-        decode::<Kept<Worker>>(bytes, FORMAT).ok()?.record;
-    Some(format!("worker {:x}, {state} until {expires_at}", nonce.0))
+    if let Ok(kept) = decode::<Kept<Worker>>(bytes, FORMAT) {
+        let Worker { nonce, state, expires_at, .. } = kept.record;
+        return Some(format!("worker {:x}, {state} until {expires_at}", nonce.0));
+    }
+    if let Ok(kept) = decode::<Kept<QuotaUse>>(bytes, FORMAT) {
+        let slots: Vec<_> = kept.record.holders.iter().map(|held| held.slot.to_string()).collect();
+        let promised = kept.record.promised().count();
+        return Some(format!("use of {}: [{}], {promised} kept", kept.record.of, slots.join(" ")));
+    }
+    let Quota { id, limits, .. } = decode::<Kept<Quota>>(bytes, FORMAT).ok()?.record;
+    Some(format!("quota {id} {limits:?}"))
 }
 
 fn states(lanes: &Lanes) -> String {
