@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use ff_sdk::{QuotaId, QuotaKey};
 
 use super::StoreArgs;
@@ -64,13 +64,14 @@ pub struct OneQuotaArgs {
 
 /// The arguments of `ff quotas set`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("limits").required(true).multiple(true))]
 pub struct SetQuotaArgs {
     /// The most executions that run at a time, 1 to 1000. Without it there is no limit.
-    #[arg(long, value_name = "N", required_unless_present = "rate")]
+    #[arg(long, value_name = "N", group = "limits")]
     pub concurrency: Option<u32>,
     /// The most executions that start in any window of this length, such as 100/1m: 1 to 1000000
     /// in 1s to 31days. Without it, the quota does not limit that.
-    #[arg(long, value_name = "N/WINDOW", value_parser = parse_rate)]
+    #[arg(long, value_name = "N/WINDOW", group = "limits", value_parser = parse_rate)]
     pub rate: Option<RateArg>,
     #[command(flatten)]
     pub one: OneQuotaArgs,

@@ -35,10 +35,10 @@ pub struct Facts<'a> {
 pub struct Admission {
     /// The grant.
     pub grant: GrantId,
-    /// The slot that each quota with a limit of the concurrency has given, if all limits allow it.
-    pub slot: SlotId,
-    /// Why the execution has to wait; `None` if all of them allow it to start. Then each quota with
-    /// a limit of the concurrency has a slot for the grant.
+    /// The slot that each quota with a limit of the concurrency has given, if all limits allow it;
+    /// `None` if there is no such quota.
+    pub slot: Option<SlotId>,
+    /// Why the execution has to wait; `None` if all of them allow it to start.
     pub held: Option<Held>,
 }
 

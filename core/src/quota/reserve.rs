@@ -39,7 +39,10 @@ pub struct Reserve {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reserved {
     /// The execution is admitted.
-    Admitted,
+    Admitted {
+        /// Whether it has a slot: whether the quota limits the concurrency.
+        has_slot: bool,
+    },
     /// It has to wait.
     Refused(RefusedBy),
 }
@@ -96,7 +99,7 @@ impl Change for Reserve {
         let new = || QuotaUse::new(self.namespace.clone(), self.of.clone());
         let mut usage = facts.record.cloned().unwrap_or_else(new);
         if usage.holders.iter().any(|holder| holder.slot == self.slot) {
-            return Ok(Changed::keep(Reserved::Admitted));
+            return Ok(Changed::keep(Reserved::Admitted { has_slot: true }));
         }
         usage.holders.retain(|holder| Some(holder.slot) != self.replaces);
         usage.roll(now);
@@ -131,11 +134,12 @@ impl Change for Reserve {
                 }
             }
         }
-        if quota.limits.concurrency.is_some() {
+        let has_slot = quota.limits.concurrency.is_some();
+        if has_slot {
             let check_at = now.plus(FIRST_CHECK);
             let (execution, slot) = (self.execution, self.slot);
             usage.holders.push(Holder { execution, slot, since, check_at });
         }
-        Ok(Changed::put(usage, Reserved::Admitted).within(window))
+        Ok(Changed::put(usage, Reserved::Admitted { has_slot }).within(window))
     }
 }

@@ -13,6 +13,11 @@ use crate::time::{DurationMs, TimestampMs};
 
 use super::*;
 
+/// Admitted, without a slot: the quota does not limit the concurrency.
+const ADMITTED: Reserved = Reserved::Admitted { has_slot: false };
+/// Admitted with a slot.
+const TAKEN: Reserved = Reserved::Admitted { has_slot: true };
+
 /// A quota with one use.
 struct Bench {
     quota: Option<Quota>,
@@ -110,9 +115,9 @@ fn rate(max: u32, window: u64) -> QuotaLimits {
 #[test]
 fn a_slot_is_taken_once_and_freed_once() {
     let mut bench = Bench::new(concurrency(2));
-    assert_eq!(bench.reserve(1, false), Reserved::Admitted);
-    assert_eq!(bench.reserve(1, false), Reserved::Admitted, "the same slot");
-    assert_eq!(bench.reserve(2, false), Reserved::Admitted);
+    assert_eq!(bench.reserve(1, false), TAKEN);
+    assert_eq!(bench.reserve(1, false), TAKEN, "the same slot");
+    assert_eq!(bench.reserve(2, false), TAKEN);
     let retry_after = DurationMs::from_secs(10);
     let full = RefusedBy::Concurrency { limit: 2, checks: false, retry_after };
     assert_eq!(bench.reserve(3, false), Reserved::Refused(full));
@@ -127,10 +132,10 @@ fn a_promised_slot_is_for_one_execution_only_until_its_time_is_over() {
     let updated = bench.update(&[1], &[7, 8]);
     assert_eq!(updated.promised, [execution(7)], "one slot, one promise");
     assert!(matches!(bench.reserve(9, false), Reserved::Refused(_)));
-    assert_eq!(bench.reserve(7, true), Reserved::Admitted);
+    assert_eq!(bench.reserve(7, true), TAKEN);
     bench.update(&[7], &[8]);
     bench.now += 2_000;
-    assert_eq!(bench.reserve(9, false), Reserved::Admitted, "8 did not come");
+    assert_eq!(bench.reserve(9, false), TAKEN, "8 did not come");
 }
 
 /// Each of those that wait for a slot looks again by itself: one in a second, however many wait.
@@ -169,18 +174,18 @@ fn a_slot_is_checked_after_10_seconds_also_if_the_clock_steps_back() {
 #[test]
 fn limits_can_be_lowered_and_raised_while_executions_run() {
     let mut bench = Bench::new(concurrency(3));
-    (1..=3).for_each(|number| assert_eq!(bench.reserve(number, false), Reserved::Admitted));
+    (1..=3).for_each(|number| assert_eq!(bench.reserve(number, false), TAKEN));
     bench.set(concurrency(1));
     assert!(matches!(bench.reserve(4, false), Reserved::Refused(_)));
     assert_eq!(bench.update(&[1, 2], &[4]).promised, [], "one still runs");
     bench.set(concurrency(2));
-    assert_eq!(bench.reserve(4, false), Reserved::Admitted);
+    assert_eq!(bench.reserve(4, false), TAKEN);
 }
 
 #[test]
 fn those_that_wait_for_the_rate_are_spread_and_not_overtaken() {
     let mut bench = Bench::new(rate(10, 1_000));
-    (0..10).for_each(|number| assert_eq!(bench.reserve(number, false), Reserved::Admitted));
+    (0..10).for_each(|number| assert_eq!(bench.reserve(number, false), ADMITTED));
     let wait = |reserved| match reserved {
         Reserved::Refused(RefusedBy::Rate { retry_after }) => retry_after.get(),
         other => panic!("{other:?}"),
@@ -190,7 +195,7 @@ fn those_that_wait_for_the_rate_are_spread_and_not_overtaken() {
     assert!(first >= 1_000 && second > first + 80, "{first} {second}");
     bench.now += first;
     assert!(matches!(bench.reserve(22, false), Reserved::Refused(_)), "it has not waited");
-    assert_eq!(bench.reserve(20, true), Reserved::Admitted);
+    assert_eq!(bench.reserve(20, true), ADMITTED);
 }
 
 #[test]
@@ -199,7 +204,7 @@ fn a_rate_that_is_asked_all_the_time_is_nearly_used_up() {
         let mut bench = Bench::new(rate(max, window));
         let (mut admitted, end) = (0, bench.now + 50 * window);
         while bench.now < end {
-            while bench.reserve(u128::from(admitted), true) == Reserved::Admitted {
+            while bench.reserve(u128::from(admitted), true) == ADMITTED {
                 admitted += 1;
             }
             bench.now += 1;
@@ -218,13 +223,13 @@ fn an_admission_that_comes_too_late_gets_more_time() {
     for late in 0..5 {
         (bench.late, bench.now) = (late, 1_000_000 + u64::from(late) * 100_000);
         let asked_at = bench.now;
-        assert_eq!(bench.reserve_late(u128::from(late), true, true), Reserved::Admitted);
+        assert_eq!(bench.reserve_late(u128::from(late), true, true), ADMITTED);
         allowed.push(bench.now - asked_at);
         bench.late = 0;
         bench.now += 999;
         assert!(matches!(bench.reserve(99, true), Reserved::Refused(_)), "{late} too late");
         bench.now += 40;
-        assert_eq!(bench.reserve(99, true), Reserved::Admitted, "{late} too late");
+        assert_eq!(bench.reserve(99, true), ADMITTED, "{late} too late");
     }
     assert!(allowed[0] < 15 && allowed[1] >= 100 && allowed[2] >= 400, "{allowed:?}");
     // At most 2 s, whatever the place in the step.
@@ -259,7 +264,7 @@ proptest! {
                 number += 1;
                 let is_late = late % 7 == 0;
                 bench.late = u32::from(late) % 5;
-                if bench.reserve_late(number, true, is_late) != Reserved::Admitted {
+                if bench.reserve_late(number, true, is_late) != ADMITTED {
                     break;
                 }
                 admitted.push(bench.now);
@@ -283,7 +288,7 @@ proptest! {
         for (call, number) in calls {
             match call {
                 0 | 1 => {
-                    if bench.reserve(number, call == 1) == Reserved::Admitted {
+                    if bench.reserve(number, call == 1) == TAKEN {
                         held.insert(number);
                     }
                 }

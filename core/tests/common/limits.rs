@@ -95,5 +95,5 @@ pub fn admission(command: &AnyCommand, record: Option<&Execution>) -> Option<Adm
             Limit::NoQuota | Limit::Concurrency => None,
         },
     });
-    Some(Admission { grant, slot: slot_for(grant), held })
+    Some(Admission { grant, slot: Some(slot_for(grant)), held })
 }

@@ -28,6 +28,9 @@ const RATE: &str = "INV-QUOTA-2";
 /// it.
 const STEPS: u64 = 128;
 
+/// The longest time for which an execution waits for a rate before it asks again.
+const MAX_WAIT: DurationMs = DurationMs::from_secs(60);
+
 /// For how long a slot is kept for an execution that was woken to take it.
 const PROMISED_FOR: DurationMs = DurationMs::from_secs(2);
 
@@ -250,10 +253,11 @@ impl UseCommit<'_> {
         if let Some(held) = after.holders.iter().find(|held| !known(held.slot)) {
             return Some(Some(held.slot));
         }
-        let waits = |usage: &QuotaUse| [usage.queue_until, usage.awaited_until];
+        // A time at which others wait that is too far away was set before the clock stepped back.
+        let latest = after.updated_at.plus(MAX_WAIT);
+        let waits = |usage: &QuotaUse| [usage.queue_until.min(latest), usage.awaited_until];
         let waited = before.map_or([TimestampMs::ZERO; 2], |before| waits(&before.record));
-        let [queue, awaited] = waits(after);
-        let is_refused = queue > waited[0] || awaited != waited[1];
+        let is_refused = [after.queue_until, after.awaited_until] != waited;
         (!is_refused && limits.concurrency.is_none()).then_some(None)
     }
 }

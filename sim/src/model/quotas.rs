@@ -112,11 +112,11 @@ pub fn starts<'c>(change: &'c Change<'_>) -> Option<(&'c Execution, SlotId)> {
     (before != Some(grant)).then_some((after, grant))
 }
 
-/// The grant under which an execution with quotas has ceased to run with this commit.
+/// The slot under which an execution has ceased to run with this commit, if a quota gave it one.
 pub fn stops(change: &Change<'_>) -> Option<SlotId> {
     let before = change.before.as_deref()?;
-    let has_quotas = before.limits.as_ref().is_some_and(|it| !it.limits.quotas.is_empty());
-    let grant = running_under(before).filter(|_| has_quotas)?;
+    let taken = before.limits.as_ref()?.slot?.slot;
+    let slot = running_under(before).filter(|slot| *slot == taken)?;
     let after = change.after.as_deref().and_then(running_under);
-    (after != Some(grant)).then_some(grant)
+    (after != Some(slot)).then_some(slot)
 }

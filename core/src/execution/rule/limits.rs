@@ -35,7 +35,7 @@ pub(in crate::execution) fn within_limits<T>(
     match facts.admission.filter(|admission| admission.grant == grant) {
         None => Err(Rejection::Unread { what: Missing::Limits }),
         Some(Admission { held: None, slot, .. }) => {
-            let taken = GrantSlot { grant, slot: *slot };
+            let taken = slot.map(|slot| GrantSlot { grant, slot });
             ruling.map(|verdict| with_slot(verdict, taken))
         }
         Some(Admission { held: Some(why), .. }) => match held(why.rejection.clone()) {
@@ -45,14 +45,15 @@ pub(in crate::execution) fn within_limits<T>(
     }
 }
 
-/// The same verdict, whose execution takes this slot in each of its quotas.
-fn with_slot<T>(verdict: Verdict<T>, taken: GrantSlot) -> Verdict<T> {
+/// The same verdict, whose execution takes this slot in each of its quotas that limit the
+/// concurrency.
+fn with_slot<T>(verdict: Verdict<T>, taken: Option<GrantSlot>) -> Verdict<T> {
     match verdict {
         Verdict::Apply(mut decision) => {
             if let Next::Put(next) = &mut decision.next
                 && let Some(limited) = &mut next.limits
             {
-                limited.slot = Some(taken);
+                limited.slot = taken;
             }
             Verdict::Apply(decision)
         }

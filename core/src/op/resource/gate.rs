@@ -36,6 +36,8 @@ pub(in crate::op) struct Gate {
     /// How many budgets and quotas have allowed it.
     budgets: usize,
     quotas: usize,
+    /// The places of the quotas that have given a slot.
+    given: Vec<usize>,
     asked_at: TimestampMs,
 }
 
@@ -67,14 +69,15 @@ impl Gate {
             asking: Asking::Nothing,
             budgets: 0,
             quotas: 0,
+            given: Vec::new(),
             asked_at: TimestampMs::ZERO,
         })
     }
 
     /// The quotas in which the grant may have a slot.
-    pub(in crate::op) fn reserved(&self) -> &[QuotaRef] {
-        let asking = usize::from(matches!(self.asking, Asking::Quota(_)));
-        &self.limits.quotas[..self.quotas + asking]
+    fn reserved(&self) -> impl Iterator<Item = &QuotaRef> {
+        let asked = matches!(self.asking, Asking::Quota(_)).then_some(self.quotas);
+        self.given.iter().copied().chain(asked).map(|place| &self.limits.quotas[place])
     }
 
     /// The slot that it takes.
@@ -105,7 +108,8 @@ impl Gate {
             }
         }
         let Some(of) = self.limits.quotas.get(self.quotas) else {
-            let (grant, slot, held) = (self.grant, self.slot, None);
+            let (grant, held) = (self.grant, None);
+            let slot = (!self.given.is_empty()).then_some(self.slot);
             return Step::Done(Ok(Admission { grant, slot, held }));
         };
         let reserve = Reserve {
@@ -159,7 +163,10 @@ impl Gate {
     ) -> Step<<Self as Operation>::Output> {
         let of = self.limits.quotas[self.quotas].clone();
         let (quota, rejection, retry_after) = match reserved {
-            Ok(Reserved::Admitted) => {
+            Ok(Reserved::Admitted { has_slot }) => {
+                if has_slot {
+                    self.given.push(self.quotas);
+                }
                 self.asking = Asking::Nothing;
                 self.quotas += 1;
                 return self.next(now);
@@ -190,8 +197,9 @@ impl Gate {
     fn held(&mut self, held: Held) -> Step<<Self as Operation>::Output> {
         self.give_back();
         self.quotas = 0;
-        let (grant, slot, held) = (self.grant, self.slot, Some(held));
-        Step::Done(Ok(Admission { grant, slot, held }))
+        self.given.clear();
+        let (grant, held) = (self.grant, Some(held));
+        Step::Done(Ok(Admission { grant, slot: None, held }))
     }
 
     fn fail(&mut self, error: EngineError) -> Step<<Self as Operation>::Output> {
