@@ -35,7 +35,7 @@ pub use read::{
 };
 pub use resource::{
     ChangeResource, ListResources, LoadedResource, ReadLanes, ReadResources, RemoveExpired,
-    ResourceChanged, ResourcePage,
+    ResourceChanged, ResourcePage, SweepExpired,
 };
 pub use retry_budget::{RetryBudget, RetryLimits};
 pub use work::{

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::id::{ExecutionId, Namespace, QuotaId, SlotId};
 use crate::partition::PartitionConfig;
 use crate::quota_ref::QuotaRef;
-use crate::resource::{Change, Facts, NextResource};
+use crate::resource::{Change, Facts, NextResource, Resource};
 use crate::time::{DurationMs, TimestampMs};
 
 use super::*;
@@ -169,6 +169,25 @@ fn a_slot_is_checked_after_10_seconds_also_if_the_clock_steps_back() {
     assert!(checks(&mut bench));
     bench.now -= 100_000;
     assert!(checks(&mut bench));
+}
+
+/// A use with a leaked slot is visited when the slot is due, if one waits; otherwise later.
+#[test]
+fn a_use_for_which_executions_wait_is_visited_sooner() {
+    let mut bench = Bench::new(concurrency(1));
+    bench.reserve(1, false);
+    let visit = |bench: &Bench| {
+        let usage = bench.usage.as_ref().expect("a use");
+        let is_due = usage.to_visit(TimestampMs::new(bench.now)).is_some();
+        (usage.expires_at().map(TimestampMs::get), is_due)
+    };
+    assert_eq!(visit(&bench), (Some(1_310_000), false));
+    bench.reserve(2, false);
+    assert_eq!(visit(&bench), (Some(1_010_000), false));
+    bench.now = 1_010_000;
+    assert!(visit(&bench).1);
+    bench.now = 600_000;
+    assert!(visit(&bench).1, "the clock has stepped back");
 }
 
 #[test]

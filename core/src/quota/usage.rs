@@ -29,6 +29,8 @@ const LOOKS_APART: DurationMs = DurationMs::from_secs(1);
 const LAST_LOOK: DurationMs = DurationMs::from_secs(300);
 /// How long a refusal counts as a sign that executions wait: longer than any waits for its look.
 const AWAITED_FOR: DurationMs = DurationMs::from_secs(660);
+/// How much later a slot that no execution waits for is compared: 5 min.
+const NOT_AWAITED: DurationMs = DurationMs::from_secs(300);
 /// How long a use without slots is kept after its last admission has left the window.
 const KEPT_FOR: DurationMs = DurationMs::from_secs(60);
 
@@ -81,14 +83,22 @@ impl Resource for QuotaUse {
 
     /// When it is visited: the first check of a slot, or its removal if no slot is taken.
     fn expires_at(&self) -> Option<TimestampMs> {
-        let check = self.holders.iter().map(|holder| holder.check_at).min();
+        let check = self.holders.iter().map(|holder| self.visit_at(holder)).min();
         let end = self.admissions.end(self.limits.rate).unwrap_or(self.updated_at);
         Some(check.unwrap_or(end.max(self.updated_at).plus(KEPT_FOR)))
     }
 
     fn to_visit(&self, now: TimestampMs) -> Option<(&Namespace, &QuotaRef)> {
-        self.to_check(now).next().map(|_| (&self.namespace, &self.of))
+        let furthest = DurationMs::new(NEXT_CHECK.get() + NOT_AWAITED.get());
+        let is_due = |holder: &Holder| is_over(self.visit_at(holder), furthest, now);
+        self.holders.iter().any(is_due).then_some((&self.namespace, &self.of))
     }
+}
+
+/// Whether the time of a check or a visit is over. One further away than any means that the clock
+/// has stepped back.
+fn is_over(at: TimestampMs, furthest: DurationMs, now: TimestampMs) -> bool {
+    at <= now || at > now.plus(furthest)
 }
 
 impl QuotaUse {
@@ -120,9 +130,13 @@ impl QuotaUse {
 
     /// Returns the holders whose slots are to be compared with their executions now.
     pub fn to_check(&self, now: TimestampMs) -> impl Iterator<Item = &Holder> {
-        // A check further away than any means that the clock has stepped back.
-        let is_due = move |at: TimestampMs| at <= now || at > now.plus(NEXT_CHECK);
-        self.holders.iter().filter(move |holder| is_due(holder.check_at))
+        self.holders.iter().filter(move |holder| is_over(holder.check_at, NEXT_CHECK, now))
+    }
+
+    /// When a timekeeper visits the use because of this holder: later if no execution waits.
+    fn visit_at(&self, holder: &Holder) -> TimestampMs {
+        let is_awaited = holder.check_at <= self.awaited_until;
+        if is_awaited { holder.check_at } else { holder.check_at.plus(NOT_AWAITED) }
     }
 
     /// Returns until when slots are kept for executions that were woken to take them: at most 2 s

@@ -8,6 +8,7 @@ mod lanes;
 mod list;
 mod read;
 mod stored;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -19,3 +20,4 @@ pub use lanes::ReadLanes;
 pub use list::{ListResources, ResourcePage};
 pub use read::ReadResources;
 pub use stored::LoadedResource;
+pub use sweep::SweepExpired;
