@@ -16,7 +16,7 @@ use ff_core::execution::{
     LatestSuspension, Lease, LeaseFate, Limited, NextAttempt, NotBefore, OperatorOutcome, Outcome,
     Phase, Progress, Release, ReleaseOutcome, ResumedBy, Resumes, Resumption, Runnable,
     SignalContext, SignalEffect, SignalRecord, Suspended, SuspendedHow, Suspension, Tallies, Tally,
-    Terminal, Timeout, Waiting, Waitpoint, WaitpointState, WorkFailure,
+    Terminal, Timeout, Turn, Waiting, Waitpoint, WaitpointState, WorkFailure,
 };
 use ff_core::id::{
     AttemptId, AttemptIndex, BudgetId, CorrelationId, ExecutionId, ExecutionKind, FailureCategory,
@@ -109,6 +109,7 @@ pub fn plain(phase: Phase) -> Execution {
                 }],
             },
             waits_for: Some(0),
+            turn: Some(Turn { quota: 0, at: at(0) }),
             slot: Some(GrantSlot {
                 grant: GrantId::from_uuid(uuid(6)),
                 slot: SlotId::from_uuid(uuid(7)),

@@ -7,7 +7,7 @@ use crate::time::{DurationMs, TimestampMs, Window};
 use crate::token::{Keyring, KnownKeyring};
 
 use super::identity::Origin;
-use super::record::{BlockKind, Execution, SignalRecord};
+use super::record::{BlockKind, Execution, SignalRecord, Turn};
 
 /// Everything that a decision looks at besides the command and the time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -53,6 +53,8 @@ pub struct Held {
     pub rejection: Rejection,
     /// When it may start, if the limit says that.
     pub retry_after: Option<DurationMs>,
+    /// Its turn, if it waits for a rate.
+    pub turn: Option<Turn>,
 }
 
 /// The record of a signal that was looked for.

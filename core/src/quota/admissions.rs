@@ -46,11 +46,10 @@ fn steps_of(rate: Rate) -> u64 {
     rate.window.get().div_ceil(step_of(rate).get()) + 2
 }
 
-/// The time between the turns of two executions that wait: there are a tenth more turns than may
-/// start, because some executions come late for theirs.
-pub(super) fn spacing(rate: Rate) -> DurationMs {
-    let span = steps_of(rate) * step_of(rate).get();
-    DurationMs::new((span * 10 / 11).div_ceil(u64::from(rate.max.max(1))))
+/// The time between the turns of two executions that wait, in microseconds.
+pub(super) fn spacing(rate: Rate) -> u64 {
+    let span = steps_of(rate) * step_of(rate).get() * 1_000;
+    span.div_ceil(u64::from(rate.max.max(1)))
 }
 
 impl Admissions {

@@ -9,9 +9,8 @@ use crate::quota_ref::QuotaRef;
 use crate::resource::{Change, Changed, Decided, Facts, ResourceId};
 use crate::time::{DurationMs, TimestampMs, Window};
 
-use super::admissions::spacing;
 use super::record::Quota;
-use super::usage::{FIRST_CHECK, Holder, MAX_WAIT, QuotaUse};
+use super::usage::{FIRST_CHECK, Holder, QuotaUse, Waits};
 
 /// Takes a slot for an execution, and counts it towards the rate.
 ///
@@ -29,8 +28,8 @@ pub struct Reserve {
     pub slot: SlotId,
     /// The slot that the same operation has taken before, and no longer needs.
     pub replaces: Option<SlotId>,
-    /// Whether the execution has waited for its turn. Others do not overtake those that wait.
-    pub has_waited: bool,
+    /// The turn that the quota gave the execution, if it has one and has not started since.
+    pub turn: Option<TimestampMs>,
     /// The partitions of the store.
     pub partitions: PartitionConfig,
 }
@@ -63,6 +62,8 @@ pub enum RefusedBy {
     Rate {
         /// When to try again.
         retry_after: DurationMs,
+        /// The turn of the execution.
+        turn: TimestampMs,
     },
 }
 
@@ -103,7 +104,7 @@ impl Change for Reserve {
         }
         usage.holders.retain(|holder| Some(holder.slot) != self.replaces);
         usage.roll(now);
-        usage.limits = quota.limits;
+        usage.set_limits(quota.limits, now);
         if let Some(limit) = quota.limits.concurrency {
             usage.promised.retain(|(execution, _)| *execution != self.execution);
             if usage.room(&quota.limits) == 0 && !planted!(QuotaOverrun) {
@@ -115,22 +116,14 @@ impl Change for Reserve {
         }
         let (mut window, mut since) = (Window::ALWAYS, now);
         if let Some(rate) = quota.limits.rate {
-            let waits = usage.queue_until.since(now);
-            let is_queued = waits > DurationMs::ZERO && !self.has_waited;
-            let admitted = match is_queued {
-                true => Err(waits),
-                false => usage
-                    .admissions
-                    .admit(rate, now, facts.late)
-                    .map_err(|full| full.wait.max(waits)),
-            };
-            match admitted {
+            match usage.admit(rate, self.turn, now, facts.late) {
                 Ok((admitted, counted_at)) => (window, since) = (admitted, counted_at),
-                Err(wait) => {
-                    let retry_after = wait.min(MAX_WAIT).max(DurationMs::new(1));
-                    usage.queue_until = now.plus(retry_after).plus(spacing(rate));
-                    let refused = Reserved::Refused(RefusedBy::Rate { retry_after });
-                    return Ok(Changed::put(usage, refused));
+                Err(Waits { turn, is_new, retry_after }) => {
+                    let refused = Reserved::Refused(RefusedBy::Rate { retry_after, turn });
+                    return Ok(match is_new {
+                        true => Changed::put(usage, refused),
+                        false => Changed::keep(refused),
+                    });
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Tests of the rules of quotas.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -25,6 +25,8 @@ struct Bench {
     now: u64,
     /// How many commits were too late.
     late: u32,
+    /// The turns of those that wait for the rate.
+    turns: BTreeMap<u128, TimestampMs>,
 }
 
 fn of() -> QuotaRef {
@@ -41,7 +43,8 @@ fn slot(number: u128) -> SlotId {
 
 impl Bench {
     fn new(limits: QuotaLimits) -> Self {
-        let mut bench = Self { quota: None, usage: None, now: 1_000_000, late: 0 };
+        let mut bench =
+            Self { quota: None, usage: None, now: 1_000_000, late: 0, turns: BTreeMap::new() };
         bench.set(limits);
         bench
     }
@@ -56,19 +59,19 @@ impl Bench {
         }
     }
 
-    fn reserve(&mut self, number: u128, has_waited: bool) -> Reserved {
-        self.reserve_late(number, has_waited, false)
+    fn reserve(&mut self, number: u128) -> Reserved {
+        self.reserve_late(number, false)
     }
 
     /// Reserves. If it is late, the commit arrives at the end of its window.
-    fn reserve_late(&mut self, number: u128, has_waited: bool, is_late: bool) -> Reserved {
+    fn reserve_late(&mut self, number: u128, is_late: bool) -> Reserved {
         let reserve = Reserve {
             namespace: Namespace::new("n"),
             of: of(),
             execution: execution(number),
             slot: slot(number),
             replaces: None,
-            has_waited,
+            turn: self.turns.get(&number).copied(),
             partitions: PartitionConfig::default(),
         };
         let beside = [self.quota.clone()];
@@ -81,6 +84,10 @@ impl Bench {
                 self.now = changed.window.not_after.get() - 1;
             }
         }
+        match changed.outcome {
+            Reserved::Refused(RefusedBy::Rate { turn, .. }) => self.turns.insert(number, turn),
+            _ => self.turns.remove(&number),
+        };
         changed.outcome
     }
 
@@ -115,12 +122,12 @@ fn rate(max: u32, window: u64) -> QuotaLimits {
 #[test]
 fn a_slot_is_taken_once_and_freed_once() {
     let mut bench = Bench::new(concurrency(2));
-    assert_eq!(bench.reserve(1, false), TAKEN);
-    assert_eq!(bench.reserve(1, false), TAKEN, "the same slot");
-    assert_eq!(bench.reserve(2, false), TAKEN);
+    assert_eq!(bench.reserve(1), TAKEN);
+    assert_eq!(bench.reserve(1), TAKEN, "the same slot");
+    assert_eq!(bench.reserve(2), TAKEN);
     let retry_after = DurationMs::from_secs(10);
     let full = RefusedBy::Concurrency { limit: 2, checks: false, retry_after };
-    assert_eq!(bench.reserve(3, false), Reserved::Refused(full));
+    assert_eq!(bench.reserve(3), Reserved::Refused(full));
     assert_eq!(bench.update(&[1, 1], &[]).room, 1, "freed twice is free once");
     assert_eq!(bench.update(&[1], &[]).room, 1);
 }
@@ -128,24 +135,24 @@ fn a_slot_is_taken_once_and_freed_once() {
 #[test]
 fn a_promised_slot_is_for_one_execution_only_until_its_time_is_over() {
     let mut bench = Bench::new(concurrency(1));
-    bench.reserve(1, false);
+    bench.reserve(1);
     let updated = bench.update(&[1], &[7, 8]);
     assert_eq!(updated.promised, [execution(7)], "one slot, one promise");
-    assert!(matches!(bench.reserve(9, false), Reserved::Refused(_)));
-    assert_eq!(bench.reserve(7, true), TAKEN);
+    assert!(matches!(bench.reserve(9), Reserved::Refused(_)));
+    assert_eq!(bench.reserve(7), TAKEN);
     bench.update(&[7], &[8]);
     bench.now += 2_000;
-    assert_eq!(bench.reserve(9, false), TAKEN, "8 did not come");
+    assert_eq!(bench.reserve(9), TAKEN, "8 did not come");
 }
 
 /// Each of those that wait for a slot looks again by itself: one in a second, however many wait.
 #[test]
 fn the_looks_of_those_that_wait_are_spread() {
     let mut bench = Bench::new(concurrency(1));
-    bench.reserve(1, false);
+    bench.reserve(1);
     let mut looks = Vec::new();
     for number in 2..1_000 {
-        match bench.reserve(number, false) {
+        match bench.reserve(number) {
             Reserved::Refused(RefusedBy::Concurrency { retry_after, .. }) => {
                 looks.push(retry_after.get());
             }
@@ -159,8 +166,8 @@ fn the_looks_of_those_that_wait_are_spread() {
 #[test]
 fn a_slot_is_checked_after_10_seconds_also_if_the_clock_steps_back() {
     let mut bench = Bench::new(concurrency(1));
-    bench.reserve(1, false);
-    let checks = |bench: &mut Bench| match bench.reserve(2, false) {
+    bench.reserve(1);
+    let checks = |bench: &mut Bench| match bench.reserve(2) {
         Reserved::Refused(RefusedBy::Concurrency { checks, .. }) => checks,
         other => panic!("{other:?}"),
     };
@@ -175,14 +182,14 @@ fn a_slot_is_checked_after_10_seconds_also_if_the_clock_steps_back() {
 #[test]
 fn a_use_for_which_executions_wait_is_visited_sooner() {
     let mut bench = Bench::new(concurrency(1));
-    bench.reserve(1, false);
+    bench.reserve(1);
     let visit = |bench: &Bench| {
         let usage = bench.usage.as_ref().expect("a use");
         let is_due = usage.to_visit(TimestampMs::new(bench.now)).is_some();
         (usage.expires_at().map(TimestampMs::get), is_due)
     };
     assert_eq!(visit(&bench), (Some(1_310_000), false));
-    bench.reserve(2, false);
+    bench.reserve(2);
     assert_eq!(visit(&bench), (Some(1_010_000), false));
     bench.now = 1_010_000;
     assert!(visit(&bench).1);
@@ -193,28 +200,72 @@ fn a_use_for_which_executions_wait_is_visited_sooner() {
 #[test]
 fn limits_can_be_lowered_and_raised_while_executions_run() {
     let mut bench = Bench::new(concurrency(3));
-    (1..=3).for_each(|number| assert_eq!(bench.reserve(number, false), TAKEN));
+    (1..=3).for_each(|number| assert_eq!(bench.reserve(number), TAKEN));
     bench.set(concurrency(1));
-    assert!(matches!(bench.reserve(4, false), Reserved::Refused(_)));
+    assert!(matches!(bench.reserve(4), Reserved::Refused(_)));
     assert_eq!(bench.update(&[1, 2], &[4]).promised, [], "one still runs");
     bench.set(concurrency(2));
-    assert_eq!(bench.reserve(4, false), TAKEN);
+    assert_eq!(bench.reserve(4), TAKEN);
+}
+
+/// The waits of some executions that ask one after the other, and when each starts.
+fn starts(bench: &mut Bench, count: u128, apart: u64, late: u64) -> BTreeMap<u128, u64> {
+    let began = bench.now;
+    let mut next: BTreeSet<(u64, u128)> =
+        (1..=count).map(|number| (began + number as u64 * apart, number)).collect();
+    let mut starts = BTreeMap::new();
+    while let Some((at, number)) = next.pop_first() {
+        bench.now = bench.now.max(at);
+        match bench.reserve(number) {
+            Reserved::Refused(RefusedBy::Rate { retry_after, .. }) => {
+                // Some come late for their turn.
+                let late = if number % 3 == 0 { late } else { 0 };
+                next.insert((bench.now + retry_after.get() + late, number));
+            }
+            _ => drop(starts.insert(number, bench.now - began)),
+        }
+    }
+    starts
 }
 
 #[test]
-fn those_that_wait_for_the_rate_are_spread_and_not_overtaken() {
-    let mut bench = Bench::new(rate(10, 1_000));
-    (0..10).for_each(|number| assert_eq!(bench.reserve(number, false), ADMITTED));
-    let wait = |reserved| match reserved {
-        Reserved::Refused(RefusedBy::Rate { retry_after }) => retry_after.get(),
-        other => panic!("{other:?}"),
+fn those_that_wait_for_the_rate_start_in_the_order_in_which_they_asked() {
+    for (max, window, count) in
+        [(1, 60_000, 12), (1, 10_000, 6), (5, 10_000, 40), (100, 1_000, 900)]
+    {
+        let mut bench = Bench::new(rate(max, window));
+        let starts = starts(&mut bench, count, 1, 0);
+        let order: Vec<_> = starts.values().collect();
+        assert!(order.is_sorted(), "{max} in {window}: {starts:?}");
+        let (all, fair) = (starts[&count], count as u64 * window / u64::from(max));
+        assert!(all <= fair * 104 / 100 + 300, "{max} in {window}: {all} instead of {fair}");
+    }
+}
+
+#[test]
+fn one_that_comes_late_for_its_turn_is_next() {
+    let mut bench = Bench::new(rate(1, 10_000));
+    let starts = starts(&mut bench, 12, 300, 3_000);
+    for (number, at) in &starts {
+        let fair = (*number as u64 - 1) * 10_160;
+        assert!(*at <= fair + 24_000, "{number} at {at} instead of {fair}: {starts:?}");
+    }
+}
+
+#[test]
+fn turns_begin_anew_with_other_limits_and_move_with_the_clock() {
+    let mut bench = Bench::new(rate(1, 60_000));
+    (1..=10).for_each(|number| drop(bench.reserve(number)));
+    bench.set(rate(100, 1_000));
+    bench.now += 60_000;
+    assert_eq!(bench.reserve(9), ADMITTED, "its turn was 8 minutes later");
+    bench.set(rate(1, 60_000));
+    (11..=15).for_each(|number| drop(bench.reserve(number)));
+    bench.now -= 600_000;
+    let Reserved::Refused(RefusedBy::Rate { turn, .. }) = bench.reserve(16) else {
+        panic!("the window is full")
     };
-    let first = wait(bench.reserve(20, false));
-    let second = wait(bench.reserve(21, false));
-    assert!(first >= 1_000 && second > first + 80, "{first} {second}");
-    bench.now += first;
-    assert!(matches!(bench.reserve(22, false), Reserved::Refused(_)), "it has not waited");
-    assert_eq!(bench.reserve(20, true), ADMITTED);
+    assert!(turn.get() < bench.now + 8 * 60_000, "{turn:?} at {}", bench.now);
 }
 
 #[test]
@@ -223,7 +274,7 @@ fn a_rate_that_is_asked_all_the_time_is_nearly_used_up() {
         let mut bench = Bench::new(rate(max, window));
         let (mut admitted, end) = (0, bench.now + 50 * window);
         while bench.now < end {
-            while bench.reserve(u128::from(admitted), true) == ADMITTED {
+            while bench.reserve(u128::from(admitted)) == ADMITTED {
                 admitted += 1;
             }
             bench.now += 1;
@@ -242,13 +293,13 @@ fn an_admission_that_comes_too_late_gets_more_time() {
     for late in 0..5 {
         (bench.late, bench.now) = (late, 1_000_000 + u64::from(late) * 100_000);
         let asked_at = bench.now;
-        assert_eq!(bench.reserve_late(u128::from(late), true, true), ADMITTED);
+        assert_eq!(bench.reserve_late(u128::from(late), true), ADMITTED);
         allowed.push(bench.now - asked_at);
         bench.late = 0;
         bench.now += 999;
-        assert!(matches!(bench.reserve(99, true), Reserved::Refused(_)), "{late} too late");
+        assert!(matches!(bench.reserve(99), Reserved::Refused(_)), "{late} too late");
         bench.now += 40;
-        assert_eq!(bench.reserve(99, true), ADMITTED, "{late} too late");
+        assert_eq!(bench.reserve(99), ADMITTED, "{late} too late");
     }
     assert!(allowed[0] < 15 && allowed[1] >= 100 && allowed[2] >= 400, "{allowed:?}");
     // At most 2 s, whatever the place in the step.
@@ -283,7 +334,7 @@ proptest! {
                 number += 1;
                 let is_late = late % 7 == 0;
                 bench.late = u32::from(late) % 5;
-                if bench.reserve_late(number, true, is_late) != ADMITTED {
+                if bench.reserve_late(number, is_late) != ADMITTED {
                     break;
                 }
                 admitted.push(bench.now);
@@ -307,7 +358,7 @@ proptest! {
         for (call, number) in calls {
             match call {
                 0 | 1 => {
-                    if bench.reserve(number, call == 1) == TAKEN {
+                    if bench.reserve(number) == TAKEN {
                         held.insert(number);
                     }
                 }

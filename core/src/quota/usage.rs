@@ -7,10 +7,10 @@ use crate::partition::PartitionConfig;
 use crate::planted::planted;
 use crate::quota_ref::QuotaRef;
 use crate::resource::{Resource, ResourceId, ResourceKind};
-use crate::time::{DurationMs, TimestampMs};
+use crate::time::{DurationMs, TimestampMs, Window};
 
-use super::admissions::Admissions;
-use super::record::{Quota, QuotaLimits};
+use super::admissions::{Admissions, spacing};
+use super::record::{Quota, QuotaLimits, Rate};
 
 /// How long after an admission its slot is compared with the execution: 10 s.
 pub(super) const FIRST_CHECK: DurationMs = DurationMs::from_secs(10);
@@ -18,6 +18,8 @@ pub(super) const FIRST_CHECK: DurationMs = DurationMs::from_secs(10);
 pub(super) const NEXT_CHECK: DurationMs = DurationMs::from_secs(30);
 /// How long a freed slot is kept for the execution that it was offered to: 2 s.
 pub(super) const PROMISED_FOR: DurationMs = DurationMs::from_secs(2);
+/// A use that was changed this much later than now was changed before the clock stepped back.
+const STEP_BACK: DurationMs = DurationMs::from_secs(10);
 /// The longest time until an execution that waits for the rate is looked at again: 60 s.
 pub(super) const MAX_WAIT: DurationMs = DurationMs::from_secs(60);
 /// The shortest time until an execution that waits for a slot looks again by itself: 10 s.
@@ -67,8 +69,8 @@ pub struct QuotaUse {
     pub(super) admissions: Admissions,
     /// Executions that are woken to take a slot, each until a time.
     pub(super) promised: Vec<(ExecutionId, TimestampMs)>,
-    /// The time until which the executions that wait for the rate are spread.
-    pub queue_until: TimestampMs,
+    /// When the next one that waits for the rate has its turn.
+    next_turn: Micros,
     /// When the last of the executions that wait for a slot looks again by itself.
     last_look: TimestampMs,
     /// Until when executions may wait for a slot.
@@ -101,6 +103,30 @@ fn is_over(at: TimestampMs, furthest: DurationMs, now: TimestampMs) -> bool {
     at <= now || at > now.plus(furthest)
 }
 
+/// The turn of an execution that waits for the rate.
+pub(super) struct Waits {
+    pub(super) turn: TimestampMs,
+    /// Whether it has got the turn now.
+    pub(super) is_new: bool,
+    /// When it looks again: at its turn, once there is room, or within 60 s.
+    pub(super) retry_after: DurationMs,
+}
+
+/// A time in microseconds: of a rate of more than 1,000 per second, several have their turns in a
+/// millisecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Micros(u64);
+
+impl Micros {
+    const fn of(at: TimestampMs) -> Self {
+        Self(at.get().saturating_mul(1_000))
+    }
+
+    const fn rounded(self) -> TimestampMs {
+        TimestampMs::new(self.0 / 1_000)
+    }
+}
+
 impl QuotaUse {
     /// Names the record of a quota's use under a key: in the partition of the quota.
     pub fn key(namespace: &Namespace, of: &QuotaRef, config: &PartitionConfig) -> ResourceId {
@@ -116,7 +142,7 @@ impl QuotaUse {
             holders: Vec::new(),
             admissions: Admissions::default(),
             promised: Vec::new(),
-            queue_until: TimestampMs::ZERO,
+            next_turn: Micros(0),
             last_look: TimestampMs::ZERO,
             awaited_until: TimestampMs::ZERO,
             updated_at: TimestampMs::ZERO,
@@ -131,6 +157,11 @@ impl QuotaUse {
     /// Returns the holders whose slots are to be compared with their executions now.
     pub fn to_check(&self, now: TimestampMs) -> impl Iterator<Item = &Holder> {
         self.holders.iter().filter(move |holder| is_over(holder.check_at, NEXT_CHECK, now))
+    }
+
+    /// Returns when the next one that waits for the rate has its turn.
+    pub const fn next_turn(&self) -> TimestampMs {
+        self.next_turn.rounded()
     }
 
     /// When a timekeeper visits the use because of this holder: later if no execution waits.
@@ -170,9 +201,49 @@ impl QuotaUse {
         let latest = now.plus(PROMISED_FOR);
         let kept = planted!(PromiseKept);
         self.promised.retain(|(_, until)| kept || (now..=latest).contains(until) && *until > now);
-        self.queue_until = self.queue_until.min(now.plus(MAX_WAIT));
+        if self.updated_at > now.plus(STEP_BACK) {
+            // The turns move back with the clock.
+            let back = self.updated_at.since(now).get() * 1_000;
+            self.next_turn = Micros(self.next_turn.0.saturating_sub(back));
+        }
         self.last_look = self.last_look.min(now.plus(LAST_LOOK));
         self.updated_at = now;
+    }
+
+    /// Takes over the limits. With another rate the turns begin anew.
+    pub(super) fn set_limits(&mut self, limits: QuotaLimits, now: TimestampMs) {
+        if self.limits.rate != limits.rate {
+            self.next_turn = self.next_turn.min(Micros::of(now));
+        }
+        self.limits = limits;
+    }
+
+    /// Admits an execution to the rate. Otherwise it has a turn: the one that it had before, or the
+    /// next one.
+    pub(super) fn admit(
+        &mut self,
+        rate: Rate,
+        turn: Option<TimestampMs>,
+        now: TimestampMs,
+        late: u32,
+    ) -> Result<(Window, TimestampMs), Waits> {
+        // A turn after the last one was given before the turns began anew.
+        let turn = turn.filter(|turn| *turn <= self.next_turn());
+        let mut wait = DurationMs::ZERO;
+        if turn.unwrap_or_else(|| self.next_turn()) <= now {
+            match self.admissions.admit(rate, now, late) {
+                Ok(admitted) => return Ok(admitted),
+                Err(full) => wait = full.wait,
+            }
+        }
+        let is_new = turn.is_none();
+        let turn = turn.unwrap_or_else(|| {
+            let next = self.next_turn.max(Micros::of(now.plus(wait)));
+            self.next_turn = Micros(next.0.saturating_add(spacing(rate)));
+            next.rounded()
+        });
+        let retry_after = turn.since(now).max(wait).clamp(DurationMs::new(1), MAX_WAIT);
+        Err(Waits { turn, is_new, retry_after })
     }
 
     /// Returns how many more executions may run, apart from those that a slot is promised to.

@@ -2,10 +2,11 @@
 //! holds the execution back, if one does.
 
 use ff_core::error::Rejection;
-use ff_core::execution::{Admission, AnyCommand, BlockKind, Decide, Execution, Held};
+use ff_core::execution::{Admission, AnyCommand, BlockKind, Decide, Execution, Held, Turn};
 use ff_core::id::{BudgetId, Dimension, GrantId, QuotaId, SlotId};
 use ff_core::limits::Limits;
 use ff_core::quota_ref::QuotaRef;
+use ff_core::time::TimestampMs;
 use uuid::Uuid;
 
 use super::{Submission, grant_id, ms};
@@ -94,6 +95,7 @@ pub fn admission(command: &AnyCommand, record: Option<&Execution>) -> Option<Adm
             Limit::Rate => Some(ms(1_500)),
             Limit::NoQuota | Limit::Concurrency => None,
         },
+        turn: (*limit == Limit::Rate).then_some(Turn { quota: 0, at: TimestampMs::new(7) }),
     });
     Some(Admission { grant, slot: Some(slot_for(grant)), held })
 }

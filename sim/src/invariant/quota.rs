@@ -28,8 +28,8 @@ const RATE: &str = "INV-QUOTA-2";
 /// it.
 const STEPS: u64 = 128;
 
-/// The longest time for which an execution waits for a rate before it asks again.
-const MAX_WAIT: DurationMs = DurationMs::from_secs(60);
+/// A use that was changed this much later than now was changed before the clock stepped back.
+const STEP_BACK: DurationMs = DurationMs::from_secs(10);
 
 /// For how long a slot is kept for an execution that was woken to take it.
 const PROMISED_FOR: DurationMs = DurationMs::from_secs(2);
@@ -253,13 +253,21 @@ impl UseCommit<'_> {
         if let Some(held) = after.holders.iter().find(|held| !known(held.slot)) {
             return Some(Some(held.slot));
         }
-        // A time at which others wait that is too far away was set before the clock stepped back.
-        let latest = after.updated_at.plus(MAX_WAIT);
-        let waits = |usage: &QuotaUse| [usage.queue_until.min(latest), usage.awaited_until];
-        let waited = before.map_or([TimestampMs::ZERO; 2], |before| waits(&before.record));
-        let is_refused = [after.queue_until, after.awaited_until] != waited;
+        let awaited = before.map_or(TimestampMs::ZERO, |before| before.record.awaited_until);
+        let next = before.map_or(TimestampMs::ZERO, |before| {
+            next_turn(&before.record, limits, after.updated_at)
+        });
+        let is_refused = after.next_turn() != next || after.awaited_until != awaited;
         (!is_refused && limits.concurrency.is_none()).then_some(None)
     }
+}
+
+/// The next turn of those that wait for the rate, if none was given since the record was written:
+/// turns move back with a clock that has stepped back, and begin anew with another rate.
+fn next_turn(usage: &QuotaUse, limits: QuotaLimits, now: TimestampMs) -> TimestampMs {
+    let back = usage.updated_at.since(now);
+    let next = usage.next_turn().minus(if back > STEP_BACK { back } else { DurationMs::ZERO });
+    if usage.limits.rate == limits.rate { next } else { next.min(now) }
 }
 
 impl KnownUse {

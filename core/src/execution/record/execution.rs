@@ -91,6 +91,17 @@ pub struct Limited {
     pub waits_for: Option<u8>,
     /// The slots that it took for its latest grant, in each of its quotas.
     pub slot: Option<GrantSlot>,
+    /// Its turn in the queue of a rate, until it starts.
+    pub turn: Option<Turn>,
+}
+
+/// The turn of an execution among those that wait for the rate of a quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The place of the quota among those of the execution.
+    pub quota: u8,
+    /// When it may start, by the clock of the quota's partition.
+    pub at: TimestampMs,
 }
 
 /// The slots that an execution took for a grant.

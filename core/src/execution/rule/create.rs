@@ -133,7 +133,7 @@ pub fn create(facts: &Facts<'_>, command: &Create, now: TimestampMs) -> Ruling<C
     };
     let mut next = waiting(command, until, deadline, now);
     if !limits.is_empty() {
-        next.limits = Some(Box::new(Limited { limits, waits_for: None, slot: None }));
+        next.limits = Some(Box::new(Limited { limits, waits_for: None, slot: None, turn: None }));
     }
     let event = Event::Created { namespace: command.namespace.clone(), lane: command.lane.clone() };
     // One that starts immediately must not be committed before its start.

@@ -54,6 +54,7 @@ fn with_slot<T>(verdict: Verdict<T>, taken: Option<GrantSlot>) -> Verdict<T> {
                 && let Some(limited) = &mut next.limits
             {
                 limited.slot = taken;
+                limited.turn = None;
             }
             Verdict::Apply(decision)
         }
@@ -82,6 +83,7 @@ fn hold_back<T>(
     let mut next = current.clone();
     if let Some(limited) = &mut next.limits {
         limited.waits_for = held.quota;
+        limited.turn = held.turn.or(limited.turn);
     }
     let kind = held.kind;
     if let Some(blocks) = next.blocks_mut() {

@@ -2,7 +2,7 @@
 
 use crate::budget::{Budget, Exhausted, LookAtBudget};
 use crate::error::{EngineError, Rejection};
-use crate::execution::{Admission, BlockKind, Execution, Held};
+use crate::execution::{Admission, BlockKind, Execution, Held, Turn};
 use crate::id::{BudgetId, ExecutionId, GrantId, Namespace, SlotId};
 use crate::limits::Limits;
 use crate::op::context::{UseTask, UseWork};
@@ -30,7 +30,8 @@ pub(in crate::op) struct Gate {
     slot: SlotId,
     /// The slot that the operation took for an earlier version of the record.
     replaces: Option<SlotId>,
-    has_waited: bool,
+    /// The turn that a quota gave the execution.
+    turn: Option<Turn>,
     patience: Patience,
     asking: Asking,
     /// How many budgets and quotas have allowed it.
@@ -64,7 +65,7 @@ impl Gate {
             grant,
             slot: SlotId::from_uuid(patience.entropy().uuid()),
             replaces,
-            has_waited: execution.counts.rechecks > 0 || limited.waits_for.is_some(),
+            turn: limited.turn,
             patience,
             asking: Asking::Nothing,
             budgets: 0,
@@ -118,7 +119,10 @@ impl Gate {
             execution: self.execution,
             slot: self.slot,
             replaces: self.replaces,
-            has_waited: self.has_waited,
+            turn: self
+                .turn
+                .filter(|turn| usize::from(turn.quota) == self.quotas)
+                .map(|turn| turn.at),
             partitions: *self.patience.context().partitions(),
         };
         let reserve = ChangeUse::new(reserve, self.patience.fork());
@@ -149,7 +153,7 @@ impl Gate {
             Err(error) => match error.rejection() {
                 Some(rejection @ Rejection::BudgetNotFound { .. }) => {
                     let (kind, rejection) = (BlockKind::Budget, rejection.clone());
-                    self.held(Held { kind, quota: None, rejection, retry_after: None })
+                    self.held(Held { kind, quota: None, rejection, retry_after: None, turn: None })
                 }
                 _ => self.fail(error),
             },
@@ -162,7 +166,8 @@ impl Gate {
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
         let of = self.limits.quotas[self.quotas].clone();
-        let (quota, rejection, retry_after) = match reserved {
+        let place = u8::try_from(self.quotas).ok();
+        let (quota, rejection, retry_after, turn) = match reserved {
             Ok(Reserved::Admitted { has_slot }) => {
                 if has_slot {
                     self.given.push(self.quotas);
@@ -175,23 +180,23 @@ impl Gate {
                 if checks {
                     self.push(of.clone(), UseWork::Check);
                 }
-                let place = u8::try_from(self.quotas).ok();
                 let rejection = Rejection::ConcurrencyLimitExceeded { quota: of, limit };
-                (place, rejection, Some(retry_after))
+                (place, rejection, Some(retry_after), None)
             }
-            Ok(Reserved::Refused(RefusedBy::Rate { retry_after })) => {
+            Ok(Reserved::Refused(RefusedBy::Rate { retry_after, turn })) => {
                 let rejection = Rejection::RateLimitExceeded { quota: of, retry_after };
-                (None, rejection, Some(retry_after))
+                let turn = place.map(|quota| Turn { quota, at: turn });
+                (None, rejection, Some(retry_after), turn)
             }
             Err(error) => match error.rejection() {
                 Some(rejection @ Rejection::QuotaNotFound { .. }) => {
-                    (None, rejection.clone(), None)
+                    (None, rejection.clone(), None, None)
                 }
                 _ => return self.fail(error),
             },
         };
         self.asking = Asking::Nothing;
-        self.held(Held { kind: BlockKind::Quota, quota, rejection, retry_after })
+        self.held(Held { kind: BlockKind::Quota, quota, rejection, retry_after, turn })
     }
 
     fn held(&mut self, held: Held) -> Step<<Self as Operation>::Output> {
@@ -234,7 +239,7 @@ fn held_by(budget: &BudgetId, exhausted: Exhausted, at: TimestampMs) -> Held {
     let budget = budget.clone();
     let rejection = Rejection::BudgetExhausted { budget, dimension, limit, resets_at };
     let retry_after = resets_at.map(|reset| reset.since(at));
-    Held { kind: BlockKind::Budget, quota: None, rejection, retry_after }
+    Held { kind: BlockKind::Budget, quota: None, rejection, retry_after, turn: None }
 }
 
 impl Operation for Gate {
