@@ -104,6 +104,21 @@ fn an_execution_that_is_held_back_is_looked_at_again_in_time() {
     }
 }
 
+/// One that waits for a rate keeps its turn while other limits hold it back, until it starts.
+#[test]
+fn a_turn_is_kept_until_the_start() {
+    let mut bench = limited();
+    let turn = |bench: &Bench| bench.record().limits.as_ref().and_then(|limited| limited.turn);
+    bench.applied(held_offer(Limit::Rate), START);
+    let given = turn(&bench).expect("a turn");
+    due(&mut bench, START + 1_500);
+    bench.applied(held_offer(Limit::Concurrency), START + 1_500);
+    assert_eq!(turn(&bench), Some(given));
+    due(&mut bench, START + 2_500);
+    bench.take(1, START + 2_500);
+    assert_eq!(turn(&bench), None);
+}
+
 /// A slot is held from the grant to the end of the lease, and a check of any other slot fences
 /// commits that would still give it.
 #[test]

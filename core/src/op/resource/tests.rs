@@ -16,7 +16,7 @@ use crate::store::codec::Codec;
 use crate::store::{Failure, MemoryStore, Request};
 use crate::time::{DurationMs, HostTime, TimestampMs};
 
-use super::{ChangeResource, LoadedResource, RemoveExpired, ResourceChanged};
+use super::{ChangeResource, LoadedResource, ResourceChanged, SweepExpired};
 
 /// A store whose clock stands still unless a test or a wait moves it.
 struct World {
@@ -277,11 +277,12 @@ fn dedup_keys_are_removed_after_a_day() {
     let mut world = World::new();
     assert_eq!(world.charge(5, Some("k")), ReportUsageResult::Ok);
     assert!(matches!(world.charge(5, Some("k")), ReportUsageResult::AlreadyApplied(_)));
-    let partition = Budget::key(&namespace(), &id(), &PartitionConfig::default()).partition;
     let remove = |world: &mut World| {
-        let patience = world.patience();
-        let removal = RemoveExpired::<crate::budget::ChargeRecord>::new(partition, patience);
-        world.run(removal, &[], |_| {}).expect("it is removed")
+        let (config, patience) = (PartitionConfig::default(), world.patience());
+        let mut entropy = Entropy::from_u64(1);
+        let sweep =
+            SweepExpired::<crate::budget::ChargeRecord>::new(&config, patience, &mut entropy);
+        world.run(sweep, &[], |_| {}).expect("it is removed")
     };
     world.now += 24 * 60 * 60 * 1_000 - 1;
     assert_eq!(remove(&mut world), 0);
