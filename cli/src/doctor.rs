@@ -11,6 +11,7 @@ use ff_sdk::{
 };
 use serde_json::{Value, json};
 
+use crate::advice;
 use crate::args::StoreArgs;
 use crate::exit::{CliError, FAILED, print_line};
 use crate::report::{counted, wire_name};
@@ -86,20 +87,25 @@ async fn examine(args: &DoctorArgs) -> Result<ExitCode, CliError> {
 
 /// The finding that work waits which no live worker serves.
 fn unserved_finding(unserved: &Unserved) -> Finding {
-    let Unserved { lane, kind, requires, nearest, .. } = unserved;
+    let Unserved { lane, kind, requires, nearest, draining, .. } = unserved;
     let with = match requires.is_empty() {
         true => String::new(),
         false => format!(" that requires {requires}"),
     };
-    let nearest = match nearest {
-        Some(nearest) => format!("nearest: {nearest}"),
-        None => "no worker claims now".to_owned(),
+    let nearest = match (draining, nearest) {
+        (Some(draining), _) => format!("worker {draining} serves it, but is draining"),
+        (None, Some(nearest)) => format!("nearest: {nearest}"),
+        (None, None) => "no worker claims now".to_owned(),
     };
     let detail = format!(
         "work of kind {kind} in lane {lane}{with} waits, and no live worker serves it ({nearest})"
     );
     let finding = Finding::new(FindingLevel::Warning, "workers", detail);
-    finding.advise("start a worker that serves it; ff workers shows those that run")
+    finding.advise(format!(
+        "start a worker that serves it: {}; to see those that run: {}",
+        advice::work(lane, kind, requires.iter()),
+        advice::ff("workers")
+    ))
 }
 
 async fn audit(

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use ff_sdk::core::entropy::Entropy;
 use ff_sdk::core::execution::{AnyOutcome, Command};
+use ff_sdk::core::state::{LifecyclePhase, OwnershipState};
 use ff_sdk::{BulkCommand, EngineError, ExecutionId, Rejection, RejectionKind, SdkError};
 use serde_json::{Map, Value, json};
 
@@ -11,6 +12,7 @@ use crate::args::{CancelArgs, ManyArgs, OperateArgs};
 use crate::backend;
 use crate::bulk;
 use crate::exit::{CliError, print_line};
+use crate::report::time;
 
 /// Runs `ff cancel`.
 pub async fn cancel(args: CancelArgs) -> Result<ExitCode, CliError> {
@@ -45,8 +47,18 @@ pub async fn replay(args: ManyArgs) -> Result<ExitCode, CliError> {
 
 /// Runs `ff revoke`.
 pub async fn revoke(args: OperateArgs) -> Result<ExitCode, CliError> {
+    let mut done = "revoked";
+    // A repeat of the same request has done what it did.
+    if args.request_id.is_none() {
+        let client = backend::client(&args.execution.store).await?;
+        let seen = backend::describe(&client, &args.execution.id).await?;
+        if seen.state.ownership_state == OwnershipState::LeaseRevoked {
+            done = "already_revoked";
+        }
+    }
+    // Sent in any case: it ends the lease if that was renewed or given to another worker since.
     let command = |execution_id, request_id| Command::RevokeLease { execution_id, request_id };
-    execute(args, "revoked", command).await
+    execute(args, done, command).await
 }
 
 async fn execute(
@@ -63,7 +75,10 @@ async fn execute(
         Err(error @ SdkError::Engine(EngineError::NotFound { .. })) => {
             return Err(backend::call_error(&client, &id, error));
         }
-        Err(error) => return Err(with_retry_advice(&error, &format!("--request-id {request_id}"))),
+        Err(error) => {
+            let advised = || with_retry_advice(&error, &format!("--request-id {request_id}"));
+            return Err(nothing_to_do(&error).unwrap_or_else(advised));
+        }
     };
     // Executions may wait for the slots that the command has freed.
     client.settle().await;
@@ -77,7 +92,7 @@ async fn execute(
         print_line(Value::Object(object))?;
     } else {
         let detail = detail.map(|(name, value)| format!(", {} {value}", name.replace('_', " ")));
-        let detail = detail.unwrap_or_default();
+        let (done, detail) = (done.replace('_', " "), detail.unwrap_or_default());
         print_line(format_args!("{done} {id}{detail} (request ID {request_id})"))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -91,6 +106,24 @@ fn detail(outcome: &AnyOutcome) -> Option<(&'static str, Value)> {
         AnyOutcome::Resume(resumed) => Some(("suspension_id", json!(resumed.suspension_id))),
         _ => None,
     }
+}
+
+/// The error of a call that came too late, in words that say so.
+fn nothing_to_do(error: &SdkError) -> Option<CliError> {
+    let message = match error.engine().and_then(EngineError::rejection)? {
+        Rejection::LeaseExpired { expired_at } => format!(
+            "there is nothing to revoke: the lease expired at {}, and another worker can take the \
+             execution over",
+            time(*expired_at)
+        ),
+        Rejection::ExecutionNotSuspended { lifecycle_phase }
+            if *lifecycle_phase != LifecyclePhase::Suspended =>
+        {
+            format!("there is nothing to resume: the execution is {lifecycle_phase}, not suspended")
+        }
+        _ => return None,
+    };
+    Some(CliError::runtime(message))
 }
 
 /// The error of a call. Unless it is a rejection, which is final, it says how to retry the call.

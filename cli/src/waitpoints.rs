@@ -61,7 +61,7 @@ pub fn rows(suspension: &SuspensionSnapshot) -> Vec<(&'static str, String)> {
             rows.extend(tallies.parts.iter().map(|tally| ("counted", counted(tally))));
             rows.extend(joined(tallies).map(|needed| ("needed", needed)));
         }
-        Resumes::OperatorOnly => rows.push(("resumed by", "an operator: ff resume".to_owned())),
+        Resumes::OperatorOnly => rows.push(("resumed by", "an operator".to_owned())),
         Resumes::TimeoutOnly => rows.push(("resumed by", "its timeout".to_owned())),
     }
     rows
@@ -89,7 +89,7 @@ fn joined(tallies: &Tallies) -> Option<String> {
 }
 
 /// How far a part of the condition is.
-fn counted(tally: &Tally) -> String {
+pub fn counted(tally: &Tally) -> String {
     let part = &tally.part;
     let kind = match part.kind {
         CountKind::DistinctSignals => "signals",
