@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn advised_commands_have_the_options_that_were_given_and_no_password() {
         let url = "valkey://me:secret@host:1";
-        let id = "00000000-0000-0000-0000-000000000007";
+        let id = "{fp:1}:00000000-0000-0000-0000-000000000007";
         for (line, expected) in [
             (&["ff", "lanes"][..], ""),
             (&["ff", "lanes", "--namespace", "a;b"], " --namespace 'a;b'"),
@@ -95,7 +95,7 @@ mod tests {
                 &["ff", "cancel", id, "--backend", url, "--namespace=shop"],
                 " --backend 'valkey://***@host:1' --namespace shop",
             ),
-            (&["ff", "man", "out"], ""),
+            (&["ff", "man"], ""),
         ] {
             assert_eq!(options_of(line), expected, "{line:?}");
         }

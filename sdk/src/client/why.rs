@@ -1,16 +1,19 @@
 //! Why an execution does not run.
 
+use std::collections::BTreeSet;
+
 use ff_core::budget::Exhausted;
 use ff_core::error::{EngineError, Rejection, RejectionKind};
 use ff_core::execution::{
-    Execution, ExecutionSnapshot, Judgement, Reason, judge, not_served, snapshot,
+    BlockKind, Execution, ExecutionSnapshot, Judgement, Reason, judge, not_served, snapshot,
 };
 use ff_core::id::{AttemptIndex, BudgetId, Dimension, ExecutionId, WorkerId, WorkerInstanceId};
 use ff_core::limits::Limits;
-use ff_core::op::{Query, ReadExecution, ReadLanes};
+use ff_core::op::{Query, ReadExecution, ReadLanes, load};
 use ff_core::quota::{QuotaRef, QuotaUsage};
 use ff_core::registry::Worker;
 use ff_core::state::{AttemptState, OwnershipState};
+use ff_core::store::bounds::MAX_READ_RECORDS;
 use ff_core::store::{IndexName, Scan, ScanOrder, Topic, Version};
 use ff_core::time::TimestampMs;
 use serde::Serialize;
@@ -238,6 +241,45 @@ impl Client {
                 Err(error) => return Err(error),
             });
         }
+        Ok(states)
+    }
+
+    /// Returns the limits that let nothing start although executions wait for them: quotas and
+    /// budgets that do not exist, and budgets at a hard limit. Of each partition the 128 executions
+    /// whose next timer is due first are looked at. Costs one call for each partition of the store,
+    /// and one more for each quota and budget that they wait for.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`] when the store does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn limits_that_hold(&self) -> Result<Vec<LimitState>, SdkError> {
+        let (mut budgets, mut quotas) = (BTreeSet::new(), BTreeSet::new());
+        for partition in self.partition_config().flow_partitions() {
+            let count = MAX_READ_RECORDS as u32;
+            let (scanned, _) = self.scan(partition, IndexName::Due, None, count).await?;
+            let codec = self.0.connection.context().codec();
+            let stored = scanned.entries.iter().filter_map(|entry| entry.record.as_ref());
+            for loaded in stored.filter_map(|stored| load(stored, codec).ok()) {
+                let execution = &loaded.execution;
+                let (Some(limited), Some(blocks)) = (&execution.limits, execution.blocks()) else {
+                    continue;
+                };
+                let waits = |kind| blocks.get(kind).is_some();
+                let is_held = waits(BlockKind::Budget) || waits(BlockKind::Quota);
+                if is_held && execution.namespace == *self.namespace() {
+                    budgets.extend(limited.limits.budgets.iter().cloned());
+                    quotas.extend(limited.limits.quotas.iter().map(|of| of.quota.clone()));
+                }
+            }
+        }
+        let quotas = quotas.into_iter().map(|quota| QuotaRef { quota, key: None }).collect();
+        let limits = Limits { budgets: budgets.into_iter().collect(), quotas };
+        let mut states = self.limit_states(&limits).await?;
+        states.retain(|state| !matches!(state, LimitState::Quota(_) | LimitState::Budget { .. }));
         Ok(states)
     }
 
