@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use ff_sdk::core::entropy::Entropy;
-use ff_sdk::core::execution::{AnyOutcome, Command};
+use ff_sdk::core::execution::{AnyOutcome, Command, Event};
 use ff_sdk::core::state::{LifecyclePhase, OwnershipState};
-use ff_sdk::{BulkCommand, EngineError, ExecutionId, Rejection, RejectionKind, SdkError};
+use ff_sdk::{
+    BulkCommand, Client, EngineError, ExecutionId, Rejection, RejectionKind, SdkError, TimestampMs,
+};
 use serde_json::{Map, Value, json};
 
 use crate::args::{CancelArgs, ManyArgs, OperateArgs};
@@ -47,23 +49,46 @@ pub async fn replay(args: ManyArgs) -> Result<ExitCode, CliError> {
 
 /// Runs `ff revoke`.
 pub async fn revoke(args: OperateArgs) -> Result<ExitCode, CliError> {
-    let mut done = "revoked";
+    let (mut done, mut at) = ("revoked", None);
     // A repeat of the same request has done what it did.
     if args.request_id.is_none() {
         let client = backend::client(&args.execution.store).await?;
         let seen = backend::describe(&client, &args.execution.id).await?;
         if seen.state.ownership_state == OwnershipState::LeaseRevoked {
             done = "already_revoked";
+            at = revoked_at(&client, &args.execution.id).await?;
         }
     }
     // Sent in any case: it ends the lease if that was renewed or given to another worker since.
     let command = |execution_id, request_id| Command::RevokeLease { execution_id, request_id };
-    execute(args, done, command).await
+    execute_again(args, done, at, command).await
+}
+
+/// When the latest lease that was revoked was so; `None` if the journal no longer has that.
+pub async fn revoked_at(
+    client: &Client,
+    id: &ExecutionId,
+) -> Result<Option<TimestampMs>, CliError> {
+    let history =
+        client.history(id).await.map_err(|error| backend::call_error(client, id, error))?;
+    let revoked = history.events.iter().rev();
+    let revoked = revoked.filter(|entry| matches!(entry.event, Event::LeaseRevoked { .. }));
+    Ok(revoked.map(|entry| entry.at).next())
 }
 
 async fn execute(
     args: OperateArgs,
     done: &'static str,
+    command: impl FnOnce(ExecutionId, String) -> Command,
+) -> Result<ExitCode, CliError> {
+    execute_again(args, done, None, command).await
+}
+
+/// Executes a command whose effect there may be since the time `at`.
+async fn execute_again(
+    args: OperateArgs,
+    done: &'static str,
+    at: Option<TimestampMs>,
     command: impl FnOnce(ExecutionId, String) -> Command,
 ) -> Result<ExitCode, CliError> {
     let OperateArgs { execution, request_id } = args;
@@ -88,12 +113,14 @@ async fn execute(
         object.insert("execution_id".to_owned(), json!(id));
         object.insert("outcome".to_owned(), json!(done));
         object.insert("request_id".to_owned(), json!(request_id));
+        object.extend(at.map(|at| ("at".to_owned(), json!(at))));
         object.extend(detail.map(|(name, value)| (name.to_owned(), value)));
         print_line(Value::Object(object))?;
     } else {
         let detail = detail.map(|(name, value)| format!(", {} {value}", name.replace('_', " ")));
         let (done, detail) = (done.replace('_', " "), detail.unwrap_or_default());
-        print_line(format_args!("{done} {id}{detail} (request ID {request_id})"))?;
+        let at = at.map_or_else(String::new, |at| format!(" at {}", time(at)));
+        print_line(format_args!("{done} {id}{at}{detail} (request ID {request_id})"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

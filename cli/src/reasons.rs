@@ -8,7 +8,7 @@ use ff_sdk::{
 
 use crate::advice::{self, quoted};
 use crate::limits::is_limited;
-use crate::report::{Item, between, counted, duration, printable, shortened, time, wire_name};
+use crate::report::{Item, between, counted, lasting, printable, shortened, time, wire_name};
 use crate::waitpoints;
 
 /// The most characters of a failure's reason.
@@ -168,23 +168,22 @@ fn heard(worker: &Worker, at: TimestampMs) -> String {
 fn late(worker: &Worker, at: TimestampMs) -> Option<String> {
     let each = worker.ttl.get() / HEARTBEATS;
     let is_late = at.since(worker.last_seen).get() > each.saturating_add(HEARTBEAT_TAKES_MS);
-    is_late.then(|| duration(DurationMs::new(each)))
+    is_late.then(|| lasting(DurationMs::new(each)))
 }
 
-/// The interruption of the attempt of an execution that waits to go on.
-pub fn interrupted_item(why: &Why) -> Option<Item> {
+/// The interruption of the attempt of an execution that waits to go on. `revoked_at`: when its lease
+/// was revoked, if that is known.
+pub fn interrupted_item(why: &Why, revoked_at: Option<TimestampMs>) -> Option<Item> {
     let id = why.execution.execution_id;
     let (lost, attempt, instance) = match why.interrupted.as_ref()? {
         Interrupted::LeaseExpired { attempt, worker, instance, at } => {
-            let at = time(*at);
-            let lost =
-                format!("worker {worker} (process {instance}) lost its lease at {at}: it expired");
-            (lost, attempt, instance)
+            let lost = format!("worker {worker} (process {instance}) lost its lease at");
+            (format!("{lost} {}: it expired", time(*at)), attempt, instance)
         }
         Interrupted::LeaseRevoked { attempt, worker, instance } => {
-            let lost =
-                format!("an operator revoked the lease of worker {worker} (process {instance})");
-            (lost, attempt, instance)
+            let at = revoked_at.map_or_else(String::new, |at| format!(" at {}", time(at)));
+            let lost = format!("worker {worker} (process {instance}) lost its lease{at}");
+            (format!("{lost}: an operator revoked it"), attempt, instance)
         }
         Interrupted::Resumed { attempt } => {
             return Some(Item::new(format!("attempt {attempt} was interrupted, and is to go on")));
@@ -338,13 +337,13 @@ pub fn turn_item(turn: Turn, why: &Why) -> Item {
     let item = Item::new(format!("nothing holds it back, it waits for a worker: {ahead}"));
     let live: Vec<&Worker> = serving(why).filter(|worker| worker.claims(why.at)).collect();
     let named = live.iter().take(NAMED).map(|worker| {
-        format!("worker {} serves it: {}", worker.info.instance, slots(worker, why.at))
+        format!("worker {} is registered for it: {}", worker.info.instance, slots(worker, why.at))
     });
     let more = live.len().checked_sub(NAMED).filter(|more| *more > 0);
     let item = item.and_then(named).and_then(more.map(|more| format!("and {more} more")));
     if turn.programs == 0 {
         return item
-            .then(format!("no program listens for work of lane {lane} now: they have stopped"))
+            .then(format!("no program listens for work of lane {lane} now"))
             .then(format!("to start a worker: {}", work_command(&why.execution)));
     }
     let listen = counted(turn.programs, "program listens", "programs listen");
@@ -354,10 +353,12 @@ pub fn turn_item(turn: Turn, why: &Why) -> Item {
     ))
 }
 
-/// The slots of a worker as of its last heartbeat.
+/// The slots of a worker as of its last heartbeat, if that came in time.
 fn slots(worker: &Worker, at: TimestampMs) -> String {
+    if late(worker, at).is_some() {
+        return format!("{}: it may have crashed", heard(worker, at));
+    }
     let slots = counted(worker.info.slots.into(), "slot", "slots");
     let (active, since) = (worker.active, between(worker.last_seen, at));
-    let late = late(worker, at).map_or_else(String::new, |each| format!(", expected every {each}"));
-    format!("{active} of {slots} taken at its last heartbeat, {since} ago{late}")
+    format!("{active} of {slots} taken at its last heartbeat, {since} ago")
 }

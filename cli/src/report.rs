@@ -271,8 +271,13 @@ impl Item {
     }
 }
 
-/// The time between two instants, in whole seconds from 1 s on.
+/// The time between two instants, as [`lasting`] prints it.
 pub fn between(earlier: TimestampMs, later: TimestampMs) -> String {
-    let passed = later.since(earlier).get();
-    duration(DurationMs::new(if passed < 1_000 { passed } else { passed / 1_000 * 1_000 }))
+    lasting(later.since(earlier))
+}
+
+/// A duration in whole seconds from 1 s on.
+pub fn lasting(lasted: DurationMs) -> String {
+    let ms = lasted.get();
+    duration(DurationMs::new(if ms < 1_000 { ms } else { ms / 1_000 * 1_000 }))
 }

@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use ff_sdk::core::state::{OwnershipState, PublicState};
-use ff_sdk::{SdkError, Turn, Why, Worker};
+use ff_sdk::{Interrupted, SdkError, TimestampMs, Turn, Why, Worker};
 use serde_json::{Value, json};
 
 use crate::args::ExecutionArgs;
 use crate::backend;
 use crate::exit::{CliError, print, print_line};
 use crate::limits::{is_missing, limit_items};
+use crate::operate::revoked_at;
 use crate::reasons::{interrupted_item, reason_items, turn_item};
 use crate::report::time;
 
@@ -21,10 +22,18 @@ pub async fn why(args: ExecutionArgs) -> Result<ExitCode, CliError> {
         Ok(None) => return Err(not_found(&client, &args).await),
         Err(error) => return Err(backend::call_error(&client, &args.id, error)),
     };
+    let revoked_at = match why.interrupted {
+        Some(Interrupted::LeaseRevoked { .. }) => revoked_at(&client, &args.id).await?,
+        _ => None,
+    };
     if args.json {
-        print_line(object(&why))?;
+        let mut object = object(&why);
+        if let Some(at) = revoked_at {
+            object["interrupted"]["at"] = json!(at);
+        }
+        print_line(object)?;
     } else {
-        print(&text(&why))?;
+        print(&text(&why, revoked_at))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -63,7 +72,7 @@ fn object(why: &Why) -> Value {
     })
 }
 
-fn text(why: &Why) -> String {
+fn text(why: &Why, revoked_at: Option<TimestampMs>) -> String {
     let execution = &why.execution;
     let state = execution.state.public_state;
     let lost = [OwnershipState::LeaseExpiredReclaimable, OwnershipState::LeaseRevoked];
@@ -82,7 +91,7 @@ fn text(why: &Why) -> String {
         execution.lane,
         time(why.at)
     );
-    let mut items: Vec<_> = interrupted_item(why).into_iter().collect();
+    let mut items: Vec<_> = interrupted_item(why, revoked_at).into_iter().collect();
     items.extend(reason_items(why));
     items.extend(limit_items(why));
     items.extend(why.turn.map(|turn| turn_item(turn, why)));

@@ -97,7 +97,7 @@ async fn advised_commands_work_as_they_are_pasted() {
     assert!(text_of.contains("attempt 0 was interrupted, and is to go on"), "{text_of}");
     let interrupted = &json_of(&store, &id)["interrupted"];
     assert_eq!(*interrupted, json!({"cause": "resumed", "attempt": 0}));
-    assert!(text_of.contains("worker eps-1 serves it: "), "{text_of}");
+    assert!(text_of.contains("worker eps-1 is registered for it: "), "{text_of}");
     let again = store.run(&["resume", &id, "--namespace", "shop"]);
     let error = "there is nothing to resume: the execution is runnable, not suspended";
     assert_eq!((again.status.code(), text(&again.stderr)), (Some(1), format!("ff: {error}\n")));
@@ -119,11 +119,14 @@ async fn a_lost_lease_is_told_with_its_worker() {
     assert_eq!(store.json(&revoke)["outcome"], "revoked");
     let told = why(&store, &revoked);
     assert!(told.starts_with("active (its lease is lost): kind slow in lane default"), "{told}");
-    let lost = "an operator revoked the lease of worker eps (process eps-1); attempt 0 is";
-    assert!(told.contains(lost), "{told}");
+    assert!(told.contains("- worker eps (process eps-1) lost its lease at 20"), "{told}");
+    assert!(told.contains(": an operator revoked it; attempt 0 is interrupted"), "{told}");
     assert_eq!(json_of(&store, &revoked)["interrupted"]["cause"], "lease_revoked");
     assert_eq!(store.json(&revoke)["outcome"], "already_revoked");
-    assert!(store.out(&revoke).starts_with("already revoked "));
+    let again = store.out(&revoke);
+    assert!(again.starts_with(&format!("already revoked {revoked} at 20")), "{again}");
+    let at = json_of(&store, &revoked)["interrupted"]["at"].clone();
+    assert_eq!((at.is_u64(), &store.json(&revoke)["at"]), (true, &at));
     drop(task);
 
     let other = Store::start();

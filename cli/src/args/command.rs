@@ -431,7 +431,8 @@ pub enum Command {
     /// Revoke a worker's lease so that another worker takes over immediately
     ///
     /// The worker that had the lease kills its command when it next tries to renew the lease. The
-    /// outcome in --json is "revoked", or "already_revoked" if the lease was revoked before.
+    /// outcome in --json is "revoked", or "already_revoked" with the time `at` if the lease was
+    /// revoked before.
     ///
     /// Exit code: 0 on success, 1 if the execution does not exist or has no lease, or the store
     /// does not answer within 10 s, 2 for bad usage.
