@@ -8,7 +8,7 @@ use crate::report::{Item, counted, duration, time};
 /// The most executions that are named as those that take the slots of a quota.
 const NAMED: usize = 10;
 
-/// What holds an execution back that waits for budgets and quotas: an item for each of them, and one
+/// The budgets and quotas of an execution that waits for one of them, an item for each, and an item
 /// for the time of the next look.
 pub fn limit_items(why: &Why) -> Vec<Item> {
     let mut items: Vec<Item> = why.limits.iter().map(limit_item).collect();

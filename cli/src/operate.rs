@@ -135,7 +135,7 @@ fn detail(outcome: &AnyOutcome) -> Option<(&'static str, Value)> {
     }
 }
 
-/// The error of a call that came too late, in words that say so.
+/// The error of a call that was too late, in words that say so.
 fn nothing_to_do(error: &SdkError) -> Option<CliError> {
     let message = match error.engine().and_then(EngineError::rejection)? {
         Rejection::LeaseExpired { expired_at } => format!(

@@ -171,8 +171,8 @@ fn late(worker: &Worker, at: TimestampMs) -> Option<String> {
     is_late.then(|| lasting(DurationMs::new(each)))
 }
 
-/// The interruption of the attempt of an execution that waits to go on. `revoked_at`: when its lease
-/// was revoked, if that is known.
+/// The interruption of the attempt of an execution that waits to go on. `revoked_at` is the time at
+/// which its lease was revoked, if that is known.
 pub fn interrupted_item(why: &Why, revoked_at: Option<TimestampMs>) -> Option<Item> {
     let id = why.execution.execution_id;
     let (lost, attempt, instance) = match why.interrupted.as_ref()? {
@@ -353,7 +353,7 @@ pub fn turn_item(turn: Turn, why: &Why) -> Item {
     ))
 }
 
-/// The slots of a worker as of its last heartbeat, if that came in time.
+/// The slots of a worker as of its last heartbeat, if that is not late.
 fn slots(worker: &Worker, at: TimestampMs) -> String {
     if late(worker, at).is_some() {
         return format!("{}: it may have crashed", heard(worker, at));

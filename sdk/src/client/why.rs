@@ -40,9 +40,9 @@ pub struct Why {
     pub turn: Option<Turn>,
     /// The interruption of its attempt, if that waits to be continued or taken over.
     pub interrupted: Option<Interrupted>,
-    /// For an execution that runs, lost its lease or waits for a worker: the registered workers that
-    /// serve its lane and kind and have all of its capabilities, and the one with its latest lease,
-    /// in the order of their instance ids. Some may drain, or be dead ([`Worker::state_at`]).
+    /// For an execution that runs, lost its lease or waits for a worker: the registered workers
+    /// that serve its lane and kind and have all of its capabilities, and the one with its latest
+    /// lease, in the order of their instance ids. Some may drain, or be dead ([`Worker::state_at`]).
     pub workers: Vec<Worker>,
 }
 
@@ -157,8 +157,8 @@ impl Client {
     /// `None` if the execution does not exist.
     ///
     /// Costs at most four calls; 16 more, or one for each 128 workers if that is more, if the
-    /// execution runs, lost its lease or waits for a worker; and one more for each budget and quota of an execution that
-    /// one of them holds back.
+    /// execution runs, lost its lease or waits for a worker; and one more for each budget and quota
+    /// of an execution that one of them holds back.
     ///
     /// # Errors
     ///
