@@ -42,7 +42,8 @@ pub struct Why {
     pub interrupted: Option<Interrupted>,
     /// For an execution that runs, lost its lease or waits for a worker: the registered workers
     /// that serve its lane and kind and have all of its capabilities, and the one with its latest
-    /// lease, in the order of their instance ids. Some may drain, or be dead ([`Worker::state_at`]).
+    /// lease, in the order of their instance ids. Some may drain, or be dead
+    /// ([`Worker::state_at`]).
     pub workers: Vec<Worker>,
 }
 
@@ -246,7 +247,8 @@ impl Client {
 
     /// Returns the limits that let nothing start although executions wait for them: quotas and
     /// budgets that do not exist, and budgets at a hard limit. Of each partition the 128 executions
-    /// whose next timer is due first are looked at. Costs one call for each partition of the store,
+    /// whose next timer is due first are looked at. An execution counts from the time at which a
+    /// worker found that it cannot start. Costs one call for each partition of the store,
     /// and one more for each quota and budget that they wait for.
     ///
     /// # Errors
