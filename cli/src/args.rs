@@ -53,6 +53,7 @@ Examples:
   ff submit --kind K --payload JSON       submit one execution, with --wait for its result
   ff work --exec ./resize.sh              run them, on this machine or on others
   ff list                                 list the executions
+  ff why ID                               explain why an execution does not run
   ff tail ID                              follow the output of an execution
   ff signal ID approval approved          signal an execution that waits for an approval
   ff doctor                               check the health of the store";

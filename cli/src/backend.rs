@@ -159,7 +159,8 @@ pub fn call_error(client: &Client, id: &ExecutionId, error: SdkError) -> CliErro
 fn not_found(client: &Client, id: &ExecutionId) -> CliError {
     let namespace = client.namespace();
     CliError::runtime(format!(
-        "there is no execution {id} in namespace {namespace}: --namespace names another one"
+        "there is no execution {id} in namespace {namespace}: if it is in another one, give \
+         --namespace"
     ))
 }
 

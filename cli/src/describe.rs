@@ -119,7 +119,11 @@ fn rows(snapshot: &ExecutionSnapshot) -> Vec<(&'static str, String)> {
 
 /// The suspension, the open waitpoints and the number of signals.
 fn waiting_rows(snapshot: &ExecutionSnapshot) -> Vec<(&'static str, String)> {
-    let mut rows: Vec<_> = snapshot.suspension.iter().flat_map(waitpoints::rows).collect();
+    let mut rows: Vec<_> = snapshot
+        .suspension
+        .iter()
+        .flat_map(|suspension| waitpoints::rows(&snapshot.execution_id, suspension))
+        .collect();
     if !snapshot.waitpoints.is_empty() {
         rows.push(("waitpoints", waitpoints::summary(&snapshot.waitpoints)));
     }

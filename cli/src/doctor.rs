@@ -7,13 +7,15 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use ff_sdk::core::backend::{Finding, FindingLevel};
 use ff_sdk::{
-    AuditProgress, AuditReport, Auditor, Client, ClientConfig, Namespace, Unserved, redacted_url,
+    AuditProgress, AuditReport, Auditor, Client, ClientConfig, LaneStatus, LimitState, Namespace,
+    Unserved, redacted_url,
 };
 use serde_json::{Value, json};
 
+use crate::advice::{self, quoted};
 use crate::args::StoreArgs;
 use crate::exit::{CliError, FAILED, print_line};
-use crate::report::{counted, wire_name};
+use crate::report::{counted, time, wire_name};
 use crate::{backend, progress, terminal};
 
 /// The arguments of `ff doctor`.
@@ -71,6 +73,10 @@ async fn examine(args: &DoctorArgs) -> Result<ExitCode, CliError> {
         let client = Client::connect(config, store.backend.clone()).await.map_err(failed)?;
         let unserved = client.unserved().await.map_err(failed)?;
         findings.extend(unserved.iter().map(unserved_finding));
+        let lanes = client.lanes().await.map_err(failed)?;
+        findings.extend(lanes.iter().filter_map(lane_finding));
+        let limits = client.limits_that_hold().await.map_err(failed)?;
+        findings.extend(limits.iter().filter_map(limit_finding));
     }
     let worst = findings.iter().map(|finding| finding.level).max();
     if args.json {
@@ -86,20 +92,66 @@ async fn examine(args: &DoctorArgs) -> Result<ExitCode, CliError> {
 
 /// The finding that work waits which no live worker serves.
 fn unserved_finding(unserved: &Unserved) -> Finding {
-    let Unserved { lane, kind, requires, nearest, .. } = unserved;
+    let Unserved { lane, kind, requires, nearest, draining, .. } = unserved;
     let with = match requires.is_empty() {
         true => String::new(),
         false => format!(" that requires {requires}"),
     };
-    let nearest = match nearest {
-        Some(nearest) => format!("nearest: {nearest}"),
-        None => "no worker claims now".to_owned(),
+    let nearest = match (draining, nearest) {
+        (Some(draining), _) => format!("worker {draining} serves it, but is draining"),
+        (None, Some(nearest)) => format!("nearest: {nearest}"),
+        (None, None) => "no worker claims now".to_owned(),
     };
     let detail = format!(
         "work of kind {kind} in lane {lane}{with} waits, and no live worker serves it ({nearest})"
     );
     let finding = Finding::new(FindingLevel::Warning, "workers", detail);
-    finding.advise("start a worker that serves it; ff workers shows those that run")
+    finding.advise(format!(
+        "start a worker that serves it: {}; to see those that run: {}",
+        advice::work(lane, kind, requires.iter()),
+        advice::ff("workers")
+    ))
+}
+
+/// The finding that work waits in a lane that an operator has stopped.
+fn lane_finding(status: &LaneStatus) -> Option<Finding> {
+    let LaneStatus { lane, setting, has_waiting, .. } = status;
+    if setting.state.starts() || !has_waiting {
+        return None;
+    }
+    let (state, since) = (setting.state, time(setting.since));
+    let detail = format!("work waits in lane {lane}, which is {state} since {since}");
+    let resume = advice::ff(format!("lanes resume {}", quoted(lane)));
+    let finding = Finding::new(FindingLevel::Warning, "lanes", detail);
+    Some(finding.advise(format!("to start it: {resume}")))
+}
+
+/// The finding that work waits for a quota or a budget that lets nothing start.
+fn limit_finding(state: &LimitState) -> Option<Finding> {
+    let (subject, detail, command) = match state {
+        LimitState::QuotaNotFound { of } => (
+            "quotas",
+            format!("work waits for quota {}, which does not exist", of.quota),
+            format!("quotas set {} --concurrency N --rate N/WINDOW", quoted(&of.quota)),
+        ),
+        LimitState::BudgetNotFound { budget } => (
+            "budgets",
+            format!("work waits for budget {budget}, which does not exist"),
+            format!("budgets create {} --limit DIMENSION=N", quoted(budget)),
+        ),
+        LimitState::BudgetExhausted { budget, dimension, limit, resets_at } => {
+            let resets = match resets_at {
+                Some(at) => format!("until {}", time(*at)),
+                None => "until it is reset".to_owned(),
+            };
+            let at = format!("whose {dimension} is at the hard limit of {limit}, {resets}");
+            let detail = format!("work waits for budget {budget}, {at}");
+            ("budgets", detail, format!("budgets reset {}", quoted(budget)))
+        }
+        _ => return None,
+    };
+    let finding = Finding::new(FindingLevel::Warning, subject, detail);
+    Some(finding.advise(format!("to let it start: {}", advice::ff(command))))
 }
 
 async fn audit(

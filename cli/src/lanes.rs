@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use ff_sdk::{LaneChange, LaneNote, LaneState, LaneStatus};
 use serde_json::{Value, json};
 
+use crate::advice::{self, quoted};
 use crate::args::{LanesArgs, ListLanesArgs, SetLaneArgs};
 use crate::backend;
 use crate::exit::{CliError, print, print_line};
@@ -41,11 +42,12 @@ async fn set(state: LaneState, args: SetLaneArgs) -> Result<(), CliError> {
     if !changed.is_change() {
         return print_line(format_args!("nothing changed: lane {lane} is {}", now.state));
     }
+    let resume = advice::ff(format!("lanes resume {}", quoted(&lane)));
     let effect = match state {
-        LaneState::Active => "it accepts submissions and starts work",
-        LaneState::Paused => "it accepts submissions, and starts nothing until ff lanes resume",
-        LaneState::Draining => "it refuses submissions, and starts the work that it has",
-        LaneState::Disabled => "it refuses submissions, and starts nothing until ff lanes resume",
+        LaneState::Active => "it accepts submissions and starts work".to_owned(),
+        LaneState::Paused => format!("it accepts submissions, and starts nothing until {resume}"),
+        LaneState::Draining => "it refuses submissions, and starts the work that it has".to_owned(),
+        LaneState::Disabled => format!("it refuses submissions, and starts nothing until {resume}"),
     };
     print_line(format_args!(
         "{}: lane {lane}, which was {}\n{effect}; all programs follow within about a second, and \

@@ -7,6 +7,7 @@ use ff_sdk::core::execution::ExecutionSnapshot;
 use ff_sdk::{Client, ListFilter, ListOrder, ListPosition, Quarantined};
 use serde_json::json;
 
+use crate::advice;
 use crate::args::ListArgs;
 use crate::backend;
 use crate::cursor::PageCursor;
@@ -119,9 +120,9 @@ async fn read_page(
 fn warn_of_unreadable(count: usize) {
     if count > 0 {
         warn(&format!(
-            "ff: skipped {}: in quarantine (see ff list --quarantined), or written by a newer \
-             version of ff\n",
-            counted(count as u64, "record", "records")
+            "ff: skipped {}: in quarantine (see {}), or written by a newer version of ff\n",
+            counted(count as u64, "record", "records"),
+            advice::ff("list --quarantined")
         ));
     }
 }

@@ -1,5 +1,6 @@
 //! `ff`: submits, runs, watches and measures durable executions.
 
+mod advice;
 mod args;
 mod backend;
 mod bench;
@@ -26,6 +27,7 @@ mod pool;
 mod private_server;
 mod progress;
 mod quotas;
+mod reasons;
 mod report;
 mod result;
 mod results;
@@ -133,6 +135,7 @@ fn parse() -> Result<Parsed, ExitCode> {
         _ => Settings::load(cli.profile.as_deref()).map_err(|error| error.report())?,
     };
     let matches = settings.apply(Cli::command()).try_get_matches().map_err(usage)?;
+    advice::remember(&matches);
     let cli = Cli::from_arg_matches(&matches).map_err(usage)?;
     Ok(Parsed { cli, settings, matches })
 }

@@ -3,14 +3,18 @@
 use std::process::ExitCode;
 
 use ff_sdk::core::entropy::Entropy;
-use ff_sdk::core::execution::{AnyOutcome, Command};
-use ff_sdk::{BulkCommand, EngineError, ExecutionId, Rejection, RejectionKind, SdkError};
+use ff_sdk::core::execution::{AnyOutcome, Command, Event};
+use ff_sdk::core::state::{LifecyclePhase, OwnershipState};
+use ff_sdk::{
+    BulkCommand, Client, EngineError, ExecutionId, Rejection, RejectionKind, SdkError, TimestampMs,
+};
 use serde_json::{Map, Value, json};
 
 use crate::args::{CancelArgs, ManyArgs, OperateArgs};
 use crate::backend;
 use crate::bulk;
 use crate::exit::{CliError, print_line};
+use crate::report::time;
 
 /// Runs `ff cancel`.
 pub async fn cancel(args: CancelArgs) -> Result<ExitCode, CliError> {
@@ -45,13 +49,46 @@ pub async fn replay(args: ManyArgs) -> Result<ExitCode, CliError> {
 
 /// Runs `ff revoke`.
 pub async fn revoke(args: OperateArgs) -> Result<ExitCode, CliError> {
+    let (mut done, mut at) = ("revoked", None);
+    // A repeat of the same request has done what it did.
+    if args.request_id.is_none() {
+        let client = backend::client(&args.execution.store).await?;
+        let seen = backend::describe(&client, &args.execution.id).await?;
+        if seen.state.ownership_state == OwnershipState::LeaseRevoked {
+            done = "already_revoked";
+            at = revoked_at(&client, &args.execution.id).await?;
+        }
+    }
+    // Sent in any case: it ends the lease if that was renewed or given to another worker since.
     let command = |execution_id, request_id| Command::RevokeLease { execution_id, request_id };
-    execute(args, "revoked", command).await
+    execute_again(args, done, at, command).await
+}
+
+/// When the latest lease that was revoked was so; `None` if the journal no longer has that.
+pub async fn revoked_at(
+    client: &Client,
+    id: &ExecutionId,
+) -> Result<Option<TimestampMs>, CliError> {
+    let history =
+        client.history(id).await.map_err(|error| backend::call_error(client, id, error))?;
+    let revoked = history.events.iter().rev();
+    let revoked = revoked.filter(|entry| matches!(entry.event, Event::LeaseRevoked { .. }));
+    Ok(revoked.map(|entry| entry.at).next())
 }
 
 async fn execute(
     args: OperateArgs,
     done: &'static str,
+    command: impl FnOnce(ExecutionId, String) -> Command,
+) -> Result<ExitCode, CliError> {
+    execute_again(args, done, None, command).await
+}
+
+/// Executes a command whose effect there may be since the time `at`.
+async fn execute_again(
+    args: OperateArgs,
+    done: &'static str,
+    at: Option<TimestampMs>,
     command: impl FnOnce(ExecutionId, String) -> Command,
 ) -> Result<ExitCode, CliError> {
     let OperateArgs { execution, request_id } = args;
@@ -63,7 +100,10 @@ async fn execute(
         Err(error @ SdkError::Engine(EngineError::NotFound { .. })) => {
             return Err(backend::call_error(&client, &id, error));
         }
-        Err(error) => return Err(with_retry_advice(&error, &format!("--request-id {request_id}"))),
+        Err(error) => {
+            let advised = || with_retry_advice(&error, &format!("--request-id {request_id}"));
+            return Err(nothing_to_do(&error).unwrap_or_else(advised));
+        }
     };
     // Executions may wait for the slots that the command has freed.
     client.settle().await;
@@ -73,12 +113,14 @@ async fn execute(
         object.insert("execution_id".to_owned(), json!(id));
         object.insert("outcome".to_owned(), json!(done));
         object.insert("request_id".to_owned(), json!(request_id));
+        object.extend(at.map(|at| ("at".to_owned(), json!(at))));
         object.extend(detail.map(|(name, value)| (name.to_owned(), value)));
         print_line(Value::Object(object))?;
     } else {
         let detail = detail.map(|(name, value)| format!(", {} {value}", name.replace('_', " ")));
-        let detail = detail.unwrap_or_default();
-        print_line(format_args!("{done} {id}{detail} (request ID {request_id})"))?;
+        let (done, detail) = (done.replace('_', " "), detail.unwrap_or_default());
+        let at = at.map_or_else(String::new, |at| format!(" at {}", time(at)));
+        print_line(format_args!("{done} {id}{at}{detail} (request ID {request_id})"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -91,6 +133,24 @@ fn detail(outcome: &AnyOutcome) -> Option<(&'static str, Value)> {
         AnyOutcome::Resume(resumed) => Some(("suspension_id", json!(resumed.suspension_id))),
         _ => None,
     }
+}
+
+/// The error of a call that was too late, in words that say so.
+fn nothing_to_do(error: &SdkError) -> Option<CliError> {
+    let message = match error.engine().and_then(EngineError::rejection)? {
+        Rejection::LeaseExpired { expired_at } => format!(
+            "there is nothing to revoke: the lease expired at {}, and another worker can take the \
+             execution over",
+            time(*expired_at)
+        ),
+        Rejection::ExecutionNotSuspended { lifecycle_phase }
+            if *lifecycle_phase != LifecyclePhase::Suspended =>
+        {
+            format!("there is nothing to resume: the execution is {lifecycle_phase}, not suspended")
+        }
+        _ => return None,
+    };
+    Some(CliError::runtime(message))
 }
 
 /// The error of a call. Unless it is a rejection, which is final, it says how to retry the call.

@@ -135,7 +135,10 @@ fn show(usage: &QuotaUsage, json: bool) -> Result<(), CliError> {
 /// The limits in words.
 fn limits_words(limits: QuotaLimits) -> String {
     let concurrency = limits.concurrency.map(|max| format!("{max} at a time"));
-    let rate = limits.rate.map(|rate| format!("{} starts in {}", rate.max, duration(rate.window)));
+    let rate = limits.rate.map(|rate| {
+        let starts = counted(rate.max.into(), "start", "starts");
+        format!("{starts} in {}", duration(rate.window))
+    });
     concurrency.into_iter().chain(rate).collect::<Vec<_>>().join(" and ")
 }
 

@@ -239,3 +239,45 @@ fn first_line(result: &JobResult) -> String {
     let line = text.lines().next().unwrap_or_default();
     shortened(&printable(line), MAX_RESULT_CHARS)
 }
+
+/// A statement, and the lines below it: what to do about it.
+pub struct Item {
+    what: String,
+    next: Vec<String>,
+}
+
+impl Item {
+    /// A statement.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), next: Vec::new() }
+    }
+
+    /// Adds a line.
+    pub fn then(mut self, next: impl Into<String>) -> Self {
+        self.next.push(next.into());
+        self
+    }
+
+    /// Adds lines.
+    pub fn and_then(mut self, next: impl IntoIterator<Item = String>) -> Self {
+        self.next.extend(next);
+        self
+    }
+
+    /// The item of a list, which ends with a new line.
+    pub fn text(&self) -> String {
+        let next = self.next.iter().map(|next| format!("  {next}\n"));
+        format!("- {}\n{}", self.what, next.collect::<String>())
+    }
+}
+
+/// The time between two instants, as [`lasting`] prints it.
+pub fn between(earlier: TimestampMs, later: TimestampMs) -> String {
+    lasting(later.since(earlier))
+}
+
+/// A duration in whole seconds from 1 s on.
+pub fn lasting(lasted: DurationMs) -> String {
+    let ms = lasted.get();
+    duration(DurationMs::new(if ms < 1_000 { ms } else { ms / 1_000 * 1_000 }))
+}

@@ -4,14 +4,13 @@ use std::convert::Infallible;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ff_sdk::core::execution::ExecutionSnapshot;
 use ff_sdk::core::state::BlockingReason;
 use ff_sdk::{Client, ExecutionId};
 use serde_json::json;
 
+use crate::advice;
 use crate::args::ResultArgs;
 use crate::exit::{CliError, FAILED, Stdout, print_line, warn};
-use crate::pool::NAMESPACE;
 use crate::report::printable;
 use crate::{backend, results};
 
@@ -80,21 +79,9 @@ async fn advise(client: &Client, id: &ExecutionId) -> Infallible {
             _ => continue,
         };
         if waits {
-            let command = command_for(&seen);
+            let command = advice::work(&seen.lane, &seen.kind, seen.requires.iter());
             warn(&format!("ff: {id} still waits: {needs}; to start a worker: {command}\n"));
             return std::future::pending().await;
         }
     }
-}
-
-/// The command that starts a worker for an execution.
-fn command_for(seen: &ExecutionSnapshot) -> String {
-    let mut command = format!("ff work --lane {} --kind {}", seen.lane, seen.kind);
-    for token in seen.requires.iter() {
-        command += &format!(" --capability {token}");
-    }
-    if seen.namespace.as_str() != NAMESPACE {
-        command += &format!(" --namespace {}", seen.namespace);
-    }
-    command + " --exec COMMAND"
 }

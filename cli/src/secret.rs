@@ -6,6 +6,7 @@ use ff_sdk::core::token::{Rotation, SecretInfo};
 use ff_sdk::{FlowFabricAdminClient, RejectionKind, SdkError};
 use serde_json::json;
 
+use crate::advice;
 use crate::args::{ListSecretsArgs, RotateArgs, SecretCommand, SecretSource};
 use crate::exit::{CliError, print, print_line};
 use crate::operate::rejection;
@@ -69,7 +70,8 @@ fn rotation_error(error: &SdkError) -> CliError {
         }
         Some(_) => CliError::runtime(error),
         None => CliError::runtime(format!(
-            "{error}\ncheck with ff secret list whether the store has the new kid"
+            "{error}\ncheck with {} whether the store has the new kid",
+            advice::ff("secret list")
         )),
     }
 }

@@ -13,6 +13,7 @@ use ff_sdk::{
 };
 use serde_json::json;
 
+use crate::advice;
 use crate::args::{SignalArgs, WaitpointRef};
 use crate::exit::{CliError, print_line};
 use crate::operate::{new_id, rejection, with_retry_advice};
@@ -54,7 +55,7 @@ pub async fn signal(args: SignalArgs) -> Result<ExitCode, CliError> {
     }
     let delivered = client.deliver_signal(&args.id, &waitpoint, signal).await;
     let (outcome, effect, description) =
-        describe(delivered.map_err(|error| delivery_error(&error, &key))?);
+        describe(delivered.map_err(|error| delivery_error(&error, &args.id, &key))?);
     if args.json {
         print_line(json!({
             "execution_id": args.id,
@@ -116,8 +117,8 @@ async fn find(
     let found = named.find(|waitpoint| waitpoint.fingerprint == fingerprint).or(first);
     found.map(|waitpoint| waitpoint.waitpoint_id).ok_or_else(|| {
         CliError::runtime(format!(
-            "the execution has no waitpoint `{key}`: list the open waitpoints with ff \
-             waitpoints {id}"
+            "the execution has no waitpoint `{key}`: list the open waitpoints with {}",
+            advice::ff(format!("waitpoints {id}"))
         ))
     })
 }
@@ -140,15 +141,21 @@ fn describe(outcome: SignalOutcome) -> (&'static str, Option<String>, &'static s
     (outcome, Some(wire_name(effect)), description)
 }
 
-fn delivery_error(error: &SdkError, key: &str) -> CliError {
+fn delivery_error(error: &SdkError, id: &ExecutionId, key: &str) -> CliError {
     let advice = match rejection(error) {
         Some(RejectionKind::InvalidToken) => {
-            "use the token that was issued for this waitpoint of this execution. If its secret was \
-             rotated, the grace period may be over: see ff secret list"
+            format!(
+                "use the token that was issued for this waitpoint of this execution. If its \
+                 secret was rotated, the grace period may be over: see {}",
+                advice::ff("secret list")
+            )
         }
         Some(RejectionKind::WaitpointClosed) => {
-            "its suspension has ended, or the waitpoint has expired: list the open waitpoints with \
-             ff waitpoints"
+            format!(
+                "its suspension has ended, or the waitpoint has expired: list the open waitpoints \
+                 with {}",
+                advice::ff(format!("waitpoints {id}"))
+            )
         }
         _ => return with_retry_advice(error, &format!("--idempotency-key {key}")),
     };

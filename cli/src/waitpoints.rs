@@ -7,9 +7,10 @@ use ff_sdk::core::execution::{
     ExecutionSnapshot, Join, Resumes, SuspensionSnapshot, Tallies, Tally, WaitpointSnapshot,
     WaitpointState,
 };
-use ff_sdk::{CountKind, SignalMatcher};
+use ff_sdk::{CountKind, ExecutionId, SignalMatcher};
 use serde_json::json;
 
+use crate::advice;
 use crate::args::ExecutionArgs;
 use crate::backend;
 use crate::exit::{CliError, print};
@@ -37,7 +38,7 @@ fn object(snapshot: &ExecutionSnapshot) -> String {
 
 fn text(snapshot: &ExecutionSnapshot) -> String {
     let suspension = match &snapshot.suspension {
-        Some(suspension) => name_value_table(rows(suspension)),
+        Some(suspension) => name_value_table(rows(&snapshot.execution_id, suspension)),
         None => format!("not suspended: {}\n", snapshot.state.public_state),
     };
     match snapshot.waitpoints.is_empty() {
@@ -47,7 +48,7 @@ fn text(snapshot: &ExecutionSnapshot) -> String {
 }
 
 /// The rows of a suspension.
-pub fn rows(suspension: &SuspensionSnapshot) -> Vec<(&'static str, String)> {
+pub fn rows(id: &ExecutionId, suspension: &SuspensionSnapshot) -> Vec<(&'static str, String)> {
     let (reason, since) = (wire_name(suspension.reason), time(suspension.since));
     let mut rows = vec![("suspended", format!("{reason}, since {since}"))];
     if let Some(timeout) = &suspension.timeout {
@@ -61,7 +62,10 @@ pub fn rows(suspension: &SuspensionSnapshot) -> Vec<(&'static str, String)> {
             rows.extend(tallies.parts.iter().map(|tally| ("counted", counted(tally))));
             rows.extend(joined(tallies).map(|needed| ("needed", needed)));
         }
-        Resumes::OperatorOnly => rows.push(("resumed by", "an operator: ff resume".to_owned())),
+        Resumes::OperatorOnly => {
+            let resume = advice::ff(format!("resume {id}"));
+            rows.push(("resumed by", format!("an operator: {resume}")));
+        }
         Resumes::TimeoutOnly => rows.push(("resumed by", "its timeout".to_owned())),
     }
     rows
@@ -89,7 +93,7 @@ fn joined(tallies: &Tallies) -> Option<String> {
 }
 
 /// How far a part of the condition is.
-fn counted(tally: &Tally) -> String {
+pub fn counted(tally: &Tally) -> String {
     let part = &tally.part;
     let kind = match part.kind {
         CountKind::DistinctSignals => "signals",

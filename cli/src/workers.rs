@@ -6,6 +6,7 @@ use comfy_table::ContentArrangement;
 use ff_sdk::{Kinds, TimestampMs, Worker};
 use serde_json::{Value, json};
 
+use crate::advice;
 use crate::args::{ListWorkersArgs, OneWorkerArgs, WorkersArgs, WorkersCommand};
 use crate::backend;
 use crate::exit::{CliError, print, print_line};
@@ -27,7 +28,8 @@ pub async fn workers(args: WorkersArgs) -> Result<ExitCode, CliError> {
             } else {
                 print_line(format_args!(
                     "draining: worker {instance}\nfrom its next heartbeat on it claims nothing \
-                     more; it finishes its tasks"
+                     more; it finishes its tasks\nit does not claim again: stop its process, \
+                     and start another worker"
                 ))?;
             }
         }
@@ -65,7 +67,8 @@ async fn list(args: ListWorkersArgs) -> Result<(), CliError> {
     if workers.is_empty() {
         let namespace = client.namespace();
         return print_line(format_args!(
-            "no worker is registered in the namespace {namespace}; start one, as with ff work"
+            "no worker is registered in the namespace {namespace}; start one: {}",
+            advice::ff("work --exec COMMAND")
         ));
     }
     let mut rows = table(&["instance", "state", "tasks", "seen", "serves", "build"]);

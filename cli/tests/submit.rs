@@ -211,8 +211,8 @@ fn a_wait_for_an_execution_that_no_worker_claims_says_so() {
     let mut waiting = store.spawn(&submit);
     let errors = store::LineReader::stderr(&mut waiting);
     errors.wait_for(
-        "still waits: no worker has claimed it; to start a worker: ff work --lane media --kind k \
-         --exec COMMAND",
+        "still waits: no worker has claimed it; to start a worker: ff work --exec COMMAND --lane \
+         media --kind k",
     );
     store.out(&["work", "--lane", "media", "--kind", "k", "--exec", "true", "--max", "1"]);
     let status = common::within(move || waiting.wait().expect("ff ends"));

@@ -228,7 +228,7 @@ async fn an_operator_resumes_and_can_repeat_the_request() {
     let (id, task) = claimed(&store, &worker).await;
     assert_error(&store.run(&["resume", &id]), 1, "ff: ");
     let _ = suspend(task, Suspension::until_operator()).await;
-    assert!(store.out(&["waitpoints", &id]).contains("an operator: ff resume"));
+    assert!(store.out(&["waitpoints", &id]).contains(&format!("an operator: ff resume {id}")));
     let other = store.run(&["resume", &id, "--namespace", "else"]);
     assert_error(&other, 1, "there is no execution");
     let resumed = store.json(&["resume", &id, "--request-id", "r-1"]);

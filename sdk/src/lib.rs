@@ -71,8 +71,9 @@ pub use audit::{AuditProgress, AuditReport, Auditor};
 pub use builder::{WorkerBuilder, unique_name};
 pub use client::{
     BudgetSettings, Bulk, BulkCommand, BulkOutcome, BulkPage, BulkResult, Client, ExecutionResult,
-    History, HistoryEntry, LaneNote, LaneStats, LaneStatus, LimitState, QuarantinePage,
-    Quarantined, Stats, Tail, TailItem, Turn, Unserved, Why, WorkerPage, WorkerPosition,
+    History, HistoryEntry, Interrupted, LaneNote, LaneStats, LaneStatus, LimitState,
+    QuarantinePage, Quarantined, Stats, Tail, TailItem, Turn, Unserved, Why, WorkerPage,
+    WorkerPosition,
 };
 pub use config::{ClientConfig, WorkerConfig};
 pub use connect::{StoreOptions, open};

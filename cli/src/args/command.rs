@@ -289,15 +289,20 @@ pub enum Command {
     ///
     /// Prints each reason that holds the execution back, as of one reading of its record and of its
     /// lane, and what ends it. An execution without a reason waits for a worker: then the command
-    /// prints how many are before it, and how many programs listen for work of its lane.
+    /// prints how many are before it, which workers serve it, and how many programs listen for work
+    /// of its lane. A worker that crashed counts as live until its registration ends; why shows how
+    /// old its last heartbeat is.
     ///
     /// With --json it prints an object:
     ///
     ///     {"execution_id": "...", "state": "waiting", "version": 3, "at": 1764000000000,
     ///      "reasons": [{"reason": "lane_held", "lane": "mail", "state": "paused", ...}],
-    ///      "limits": [], "turn": {"ahead": 0, "programs": 1}}
+    ///      "limits": [], "turn": {"ahead": 0, "programs": 1}, "interrupted": null,
+    ///      "attempt": null, "outcome": null, "workers": [{"instance": "...", ...}]}
     ///
     /// If a budget or quota holds it back, limits has the state of each of its budgets and quotas.
+    /// If its lease was lost, interrupted says when, by which worker, and whether it expired or was
+    /// revoked.
     ///
     /// Exit code: 0 on success, 1 if the execution does not exist or the store does not answer
     /// within 10 s, 2 for bad usage.
@@ -425,7 +430,9 @@ pub enum Command {
     Replay(ManyArgs),
     /// Revoke a worker's lease so that another worker takes over immediately
     ///
-    /// The worker that had the lease kills its command when it next tries to renew the lease.
+    /// The worker that had the lease kills its command when it next tries to renew the lease. The
+    /// outcome in --json is "revoked", or "already_revoked" with the time `at` if the lease was
+    /// revoked before.
     ///
     /// Exit code: 0 on success, 1 if the execution does not exist or has no lease, or the store
     /// does not answer within 10 s, 2 for bad usage.

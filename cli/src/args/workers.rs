@@ -30,6 +30,9 @@ pub struct ListWorkersArgs {
 #[derive(Debug, Subcommand)]
 pub enum WorkersCommand {
     /// Let a worker finish its tasks and claim nothing more, from its next heartbeat on
+    ///
+    /// This cannot be undone: the process stays idle until it is stopped. To have its work served,
+    /// start another worker.
     Drain(OneWorkerArgs),
     /// Mark a worker as dead: its instance id is free, and its process claims nothing more
     Dead(OneWorkerArgs),

@@ -1,12 +1,19 @@
 //! Why an execution does not run.
 
+use std::collections::BTreeSet;
+
 use ff_core::budget::Exhausted;
 use ff_core::error::{EngineError, Rejection, RejectionKind};
-use ff_core::execution::{ExecutionSnapshot, Judgement, Reason, judge, not_served, snapshot};
-use ff_core::id::{BudgetId, Dimension, ExecutionId};
+use ff_core::execution::{
+    BlockKind, Execution, ExecutionSnapshot, Judgement, Reason, judge, not_served, snapshot,
+};
+use ff_core::id::{AttemptIndex, BudgetId, Dimension, ExecutionId, WorkerId, WorkerInstanceId};
 use ff_core::limits::Limits;
-use ff_core::op::{Query, ReadExecution, ReadLanes};
+use ff_core::op::{Query, ReadExecution, ReadLanes, load};
 use ff_core::quota::{QuotaRef, QuotaUsage};
+use ff_core::registry::Worker;
+use ff_core::state::{AttemptState, OwnershipState};
+use ff_core::store::bounds::MAX_READ_RECORDS;
 use ff_core::store::{IndexName, Scan, ScanOrder, Topic, Version};
 use ff_core::time::TimestampMs;
 use serde::Serialize;
@@ -31,6 +38,65 @@ pub struct Why {
     pub limits: Vec<LimitState>,
     /// For an execution that a worker may start: its turn.
     pub turn: Option<Turn>,
+    /// The interruption of its attempt, if that waits to be continued or taken over.
+    pub interrupted: Option<Interrupted>,
+    /// For an execution that runs, lost its lease or waits for a worker: the registered workers
+    /// that serve its lane and kind and have all of its capabilities, and the one with its latest
+    /// lease, in the order of their instance ids. Some may drain, or be dead
+    /// ([`Worker::state_at`]).
+    pub workers: Vec<Worker>,
+}
+
+/// The interruption of an attempt that waits to be continued or taken over. It does not hold the
+/// execution back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "cause")]
+#[non_exhaustive]
+pub enum Interrupted {
+    /// The lease of its worker expired: the next worker starts another attempt.
+    LeaseExpired {
+        /// The attempt.
+        attempt: AttemptIndex,
+        /// The worker that lost the lease.
+        worker: WorkerId,
+        /// Its process.
+        instance: WorkerInstanceId,
+        /// When the lease expired.
+        at: TimestampMs,
+    },
+    /// An operator revoked the lease of its worker: the next worker starts another attempt.
+    LeaseRevoked {
+        /// The attempt.
+        attempt: AttemptIndex,
+        /// The worker that lost the lease.
+        worker: WorkerId,
+        /// Its process.
+        instance: WorkerInstanceId,
+    },
+    /// It was suspended, or delayed by its worker, and is resumed: the attempt goes on.
+    Resumed {
+        /// The attempt.
+        attempt: AttemptIndex,
+    },
+}
+
+impl Interrupted {
+    fn of(execution: &ExecutionSnapshot) -> Option<Self> {
+        let attempt = execution.attempt_index?;
+        let Some(lease) = &execution.lease else {
+            let is_open = execution.suspension.is_none() && execution.outcome.is_none();
+            let is_over = execution.state.attempt_state == AttemptState::AttemptInterrupted;
+            return (is_open && is_over).then_some(Self::Resumed { attempt });
+        };
+        let (worker, instance) = (lease.worker_id.clone(), lease.worker_instance_id.clone());
+        match execution.state.ownership_state {
+            OwnershipState::LeaseRevoked => Some(Self::LeaseRevoked { attempt, worker, instance }),
+            OwnershipState::LeaseExpiredReclaimable => {
+                Some(Self::LeaseExpired { attempt, worker, instance, at: lease.expires_at })
+            }
+            OwnershipState::Leased | OwnershipState::Unowned => None,
+        }
+    }
 }
 
 /// The present state of a budget or a quota that an execution counts towards.
@@ -92,8 +158,8 @@ impl Client {
     /// `None` if the execution does not exist.
     ///
     /// Costs at most four calls; 16 more, or one for each 128 workers if that is more, if the
-    /// execution waits for a worker; and one more for each budget and quota of an execution that
-    /// one of them holds back.
+    /// execution runs, lost its lease or waits for a worker; and one more for each budget and quota
+    /// of an execution that one of them holds back.
     ///
     /// # Errors
     ///
@@ -119,9 +185,16 @@ impl Client {
             Judgement::Admit => Vec::new(),
         };
         let is_unrouted = |reason: &Reason| matches!(reason, Reason::NoCapableWorker { .. });
-        if reasons.iter().all(is_unrouted) {
-            let (workers, at) = self.all_workers().await?;
-            reasons.extend(not_served(execution, &workers, at));
+        let shown = snapshot(execution, at);
+        let waits_for_worker = reasons.iter().all(is_unrouted);
+        let mut workers = Vec::new();
+        if waits_for_worker || shown.lease.is_some() {
+            let (registered, at) = self.all_workers().await?;
+            if waits_for_worker {
+                reasons.extend(not_served(execution, &registered, at));
+            }
+            let concerns = |worker: &Worker| concerns(worker, execution, &shown);
+            workers.extend(registered.into_iter().filter(concerns));
         }
         let turn = match reasons.is_empty() {
             true => Some(self.turn(id, execution).await?),
@@ -137,8 +210,8 @@ impl Client {
             _ => Vec::new(),
         };
         let Version { count: version, .. } = loaded.version;
-        let execution = snapshot(execution, at);
-        Ok(Some(Why { execution, version, at, reasons, limits, turn }))
+        let interrupted = Interrupted::of(&shown);
+        Ok(Some(Why { execution: shown, version, at, reasons, limits, turn, interrupted, workers }))
     }
 
     /// Reads the present state of budgets and quotas.
@@ -172,11 +245,47 @@ impl Client {
         Ok(states)
     }
 
-    async fn turn(
-        &self,
-        id: &ExecutionId,
-        execution: &ff_core::execution::Execution,
-    ) -> Result<Turn, EngineError> {
+    /// Returns the limits that let nothing start although executions wait for them: quotas and
+    /// budgets that do not exist, and budgets at a hard limit. Of each partition the 128 executions
+    /// whose next timer is due first are looked at. An execution counts from the time at which a
+    /// worker found that it cannot start. Costs one call for each partition of the store,
+    /// and one more for each quota and budget that they wait for.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Engine`] when the store does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn limits_that_hold(&self) -> Result<Vec<LimitState>, SdkError> {
+        let (mut budgets, mut quotas) = (BTreeSet::new(), BTreeSet::new());
+        for partition in self.partition_config().flow_partitions() {
+            let count = MAX_READ_RECORDS as u32;
+            let (scanned, _) = self.scan(partition, IndexName::Due, None, count).await?;
+            let codec = self.0.connection.context().codec();
+            let stored = scanned.entries.iter().filter_map(|entry| entry.record.as_ref());
+            for loaded in stored.filter_map(|stored| load(stored, codec).ok()) {
+                let execution = &loaded.execution;
+                let (Some(limited), Some(blocks)) = (&execution.limits, execution.blocks()) else {
+                    continue;
+                };
+                let waits = |kind| blocks.get(kind).is_some();
+                let is_held = waits(BlockKind::Budget) || waits(BlockKind::Quota);
+                if is_held && execution.namespace == *self.namespace() {
+                    budgets.extend(limited.limits.budgets.iter().cloned());
+                    quotas.extend(limited.limits.quotas.iter().map(|of| of.quota.clone()));
+                }
+            }
+        }
+        let quotas = quotas.into_iter().map(|quota| QuotaRef { quota, key: None }).collect();
+        let limits = Limits { budgets: budgets.into_iter().collect(), quotas };
+        let mut states = self.limit_states(&limits).await?;
+        states.retain(|state| !matches!(state, LimitState::Quota(_) | LimitState::Budget { .. }));
+        Ok(states)
+    }
+
+    async fn turn(&self, id: &ExecutionId, execution: &Execution) -> Result<Turn, EngineError> {
         let connection = &self.0.connection;
         let (namespace, lane) = (execution.namespace.clone(), execution.lane.clone());
         let topic = Topic::Lane { namespace: namespace.clone(), lane: lane.clone() };
@@ -195,6 +304,14 @@ impl Client {
         let ahead = before.map_or(page.entries.len() as u32, |before| before as u32);
         Ok(Turn { ahead, programs })
     }
+}
+
+/// Whether a worker serves an execution, or has its latest lease.
+fn concerns(worker: &Worker, execution: &Execution, shown: &ExecutionSnapshot) -> bool {
+    let Worker { info, .. } = worker;
+    let holder = shown.lease.as_ref().map(|lease| &lease.worker_instance_id);
+    holder == Some(&info.instance)
+        || info.serves(&execution.lane, &execution.kind, &execution.requires)
 }
 
 /// Whether a call was refused with this kind of rejection.

@@ -8,7 +8,7 @@ use ff_core::execution::Execution;
 use ff_core::id::{ExecutionKind, LaneId, WorkerInstanceId};
 use ff_core::op::{ChangeResource, ListResources, load};
 use ff_core::partition::PartitionFamily;
-use ff_core::registry::{DrainWorker, MarkDead, Nearest, Worker, nearest};
+use ff_core::registry::{DrainWorker, MarkDead, Nearest, Worker, WorkerState, nearest};
 use ff_core::resource::Change;
 use ff_core::store::bounds::MAX_READ_RECORDS;
 use ff_core::store::{IndexName, ScanPosition};
@@ -50,6 +50,8 @@ pub struct Unserved {
     pub requires: Capabilities,
     /// The worker that lacks the least; `None` if no worker claims now.
     pub nearest: Option<Nearest>,
+    /// A worker that serves it, but drains.
+    pub draining: Option<WorkerInstanceId>,
 }
 
 impl Client {
@@ -207,7 +209,12 @@ impl Client {
         let unserved = |(lane, kind, requires)| {
             let nearest = nearest(&workers, &lane, &kind, &requires, at);
             let is_served = nearest.as_ref().is_some_and(|nearest| nearest.lacks.is_empty());
-            (!is_served).then_some(Unserved { lane, kind, requires, nearest })
+            let drains = |worker: &&Worker| {
+                worker.state_at(at) == WorkerState::Draining
+                    && worker.info.serves(&lane, &kind, &requires)
+            };
+            let draining = workers.iter().find(drains).map(|worker| worker.info.instance.clone());
+            (!is_served).then_some(Unserved { lane, kind, requires, nearest, draining })
         };
         Ok(waiting.into_iter().filter_map(unserved).collect())
     }

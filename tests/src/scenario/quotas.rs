@@ -195,6 +195,7 @@ pub async fn a_missing_quota_holds_back_until_it_is_set(fixture: &Fixture) {
     };
     let [LimitState::QuotaNotFound { of }] = &why.limits[..] else { panic!("none: {why:?}") };
     assert_eq!((&of.quota, &of.key), (&quota(), &None));
+    assert_eq!(client.limits_that_hold().await.unwrap(), why.limits);
     let missing = client.quota(&quota()).await;
     assert_eq!(kind(missing), RejectionKind::QuotaNotFound);
 
@@ -239,6 +240,7 @@ pub async fn a_budget_at_its_hard_limit_holds_back_until_it_is_reset(fixture: &F
     assert!(is_idle(&worker).await);
     let why = client.why(&id).await.unwrap().expect("it exists");
     assert_eq!(why.limits, [LimitState::BudgetNotFound { budget: llm.clone() }]);
+    assert_eq!(client.limits_that_hold().await.unwrap(), why.limits);
 
     let settings = BudgetSettings::new().limit("tokens", 0, 10).unwrap();
     client.create_budget(&llm, settings).await.unwrap();
@@ -254,9 +256,11 @@ pub async fn a_budget_at_its_hard_limit_holds_back_until_it_is_reset(fixture: &F
     let [LimitState::BudgetExhausted { limit: 10, resets_at: None, .. }] = &why.limits[..] else {
         panic!("at its limit: {why:?}");
     };
+    assert_eq!(client.limits_that_hold().await.unwrap(), why.limits);
     client.reset_budget(&llm, None).await.unwrap();
     let why = client.why(&id).await.unwrap().expect("it exists");
     assert_eq!(why.limits, [LimitState::Budget { budget: llm }]);
+    assert_eq!(client.limits_that_hold().await.unwrap(), []);
     let task = starts_within(fixture, &worker, secs(60)).await;
     assert_eq!(task.execution_id(), id);
 }

@@ -105,6 +105,9 @@ pub async fn operators_drain_workers_and_mark_them_as_dead(fixture: &Fixture) {
     let workers = registered(&client).await;
     let [(shown, WorkerState::Draining)] = &workers[..] else { panic!("{workers:?}") };
     assert_eq!((shown.active, shown.info.slots), (1, 2));
+    let unserved = client.unserved().await.unwrap();
+    let [unserved] = &unserved[..] else { panic!("the second one: {unserved:?}") };
+    assert_eq!((unserved.draining.as_ref(), &unserved.nearest), (Some(&instance), &None));
     task.complete(None).await.unwrap();
     assert_eq!(state(&client, &first).await, PublicState::Completed);
 
