@@ -96,7 +96,7 @@ mod tests {
         HostTime { local, store: local }
     }
 
-    /// What a visit looks over, as the request says.
+    /// The index that a visit looks over, as its request says.
     fn index(sweep: &mut ExpirySweep, now: HostTime) -> PollOf {
         match sweep.visit().resume(Event::Start, now) {
             Step::Send(Request::Poll(poll)) => poll.of,

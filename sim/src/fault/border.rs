@@ -3,7 +3,7 @@
 use ff_core::execution::{Execution, Phase};
 use ff_core::time::{DurationMs, TimestampMs};
 
-use crate::determinism::random::{Source, happens, one_of};
+use crate::determinism::random::{Source, between, happens, one_of};
 
 /// How long a call is held, and on which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,12 @@ pub fn hold(
     let until = one_of(draws, &borders).shifted(one_of(draws, &OFFSETS_MS));
     let reply = happens(draws, 300);
     Some(Hold { ms: until.since(now).get(), reply })
+}
+
+/// Whether a change of the use of a quota is held: for a part of the window of a rate.
+pub fn hold_use(draws: &mut impl Source, per_mille: u64, reach: DurationMs) -> Option<Hold> {
+    let ms = between(draws, 1, 2_000).min(reach.get());
+    happens(draws, per_mille).then_some(Hold { ms, reply: false })
 }
 
 /// The instants at which something ends that an execution has, if they are ahead.

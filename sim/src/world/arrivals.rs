@@ -2,6 +2,7 @@
 
 use ff_core::execution::Decide;
 use ff_core::id::ExecutionId;
+use ff_core::partition::PartitionFamily;
 use ff_core::store::{Failure, RecordKey, ReplyBody, Request};
 
 use crate::fault::border::{self, Hold};
@@ -138,6 +139,9 @@ impl World {
         let (records, caller) = (&self.server.model.records, &self.callers[&number]);
         let reach = self.settings.patience;
         let hold = self.chances.strike(kind, key, |draws, weight| {
+            if changes_use(request) {
+                return border::hold_use(draws, weight, reach);
+            }
             let record = subject(request, caller).and_then(|id| records.get(&id));
             border::hold(draws, weight, record.map(|record| &**record), now, reach)
         });
@@ -231,6 +235,11 @@ impl World {
             store::raised(draws, weight, units)
         })
     }
+}
+
+/// Whether a request changes the use of a quota.
+fn changes_use(request: &Request) -> bool {
+    matches!(request, Request::Commit(commit) if commit.partition.family == PartitionFamily::Quota)
 }
 
 /// The execution that a request is about: that of its first unit, or of its sender's command.
