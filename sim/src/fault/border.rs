@@ -42,7 +42,7 @@ pub fn hold(
 
 /// Whether a change of the use of a quota is held: for a part of the window of a rate.
 pub fn hold_use(draws: &mut impl Source, per_mille: u64, reach: DurationMs) -> Option<Hold> {
-    let ms = between(draws, 1, 2_000).min(reach.get());
+    let ms = between(draws, 20, 400).min(reach.get());
     happens(draws, per_mille).then_some(Hold { ms, reply: false })
 }
 
@@ -65,7 +65,8 @@ fn borders(record: &Execution) -> Vec<TimestampMs> {
         }
     }
     borders.extend(record.grant().map(|grant| grant.expires_at));
-    borders.extend(record.deadline);
+    // Few executions have a deadline.
+    borders.extend(record.deadline.into_iter().cycle().take(4));
     let open = record.waiting.iter().flat_map(|waiting| &waiting.open);
     borders.extend(open.filter_map(|waitpoint| waitpoint.expires_at()));
     borders
