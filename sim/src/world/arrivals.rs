@@ -18,6 +18,9 @@ use crate::store::Reception;
 use super::messages::{Arrival, StoreEvent};
 use super::{FULL_CHECK_EVERY, World, WorldEvent};
 
+/// How much more often calls are held that are about something rare: a deadline, or a quota.
+const RARE: u64 = 8;
+
 impl World {
     /// Schedules the faults of the store.
     pub(super) fn schedule_store_events(&mut self) {
@@ -140,9 +143,11 @@ impl World {
         let reach = self.settings.patience;
         let hold = self.chances.strike(kind, key, |draws, weight| {
             if changes_use(request) {
-                return border::hold_use(draws, weight, reach);
+                return border::hold_use(draws, RARE * weight, reach);
             }
             let record = subject(request, caller).and_then(|id| records.get(&id));
+            let has_deadline = record.is_some_and(|record| record.deadline.is_some());
+            let weight = if has_deadline { RARE * weight } else { weight };
             border::hold(draws, weight, record.map(|record| &**record), now, reach)
         });
         match hold {
