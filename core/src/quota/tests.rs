@@ -255,12 +255,16 @@ fn one_that_comes_late_for_its_turn_is_next() {
 #[test]
 fn turns_begin_anew_with_other_limits_and_move_with_the_clock() {
     let mut bench = Bench::new(rate(1, 60_000));
-    (1..=10).for_each(|number| drop(bench.reserve(number)));
+    for number in 1..=10 {
+        bench.reserve(number);
+    }
     bench.set(rate(100, 1_000));
     bench.now += 60_000;
     assert_eq!(bench.reserve(9), ADMITTED, "its turn was 8 minutes later");
     bench.set(rate(1, 60_000));
-    (11..=15).for_each(|number| drop(bench.reserve(number)));
+    for number in 11..=15 {
+        bench.reserve(number);
+    }
     bench.now -= 600_000;
     let Reserved::Refused(RefusedBy::Rate { turn, .. }) = bench.reserve(16) else {
         panic!("the window is full")
