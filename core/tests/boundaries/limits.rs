@@ -114,8 +114,8 @@ fn a_turn_is_kept_until_the_start() {
     due(&mut bench, START + 1_500);
     bench.applied(held_offer(Limit::Concurrency), START + 1_500);
     assert_eq!(turn(&bench), Some(given));
-    due(&mut bench, START + 2_500);
-    bench.take(1, START + 2_500);
+    due(&mut bench, START + 3_500);
+    bench.take(1, START + 3_500);
     assert_eq!(turn(&bench), None);
 }
 
