@@ -12,8 +12,8 @@ use super::due;
 use crate::common::limits::{Limit, admission, held_grant_id, slot_id};
 use crate::common::suspending::{Reads, decide};
 use crate::common::{
-    Answer, Bench, START, Submission, at, call, claim, complete, execution_id, grant, offer,
-    reclaim_grant, release, revoke, take_new,
+    Answer, Bench, START, Submission, at, call, cancel, claim, complete, execution_id, grant,
+    offer, reclaim_grant, release, replay, revoke, take_new,
 };
 
 fn limited() -> Bench {
@@ -116,6 +116,17 @@ fn a_turn_is_kept_until_the_start() {
     assert_eq!(turn(&bench), Some(given));
     due(&mut bench, START + 3_500);
     bench.take(1, START + 3_500);
+    assert_eq!(turn(&bench), None);
+}
+
+/// One that is replayed waits like one that asks for the first time.
+#[test]
+fn a_turn_ends_with_the_life_of_an_execution() {
+    let mut bench = limited();
+    let turn = |bench: &Bench| bench.record().limits.as_ref().and_then(|limited| limited.turn);
+    bench.applied(held_offer(Limit::Rate), START);
+    bench.applied(cancel(call(1)), START);
+    bench.applied(replay(call(2)), START);
     assert_eq!(turn(&bench), None);
 }
 

@@ -62,6 +62,9 @@ pub fn replay(facts: &Facts<'_>, command: &Replay, now: TimestampMs) -> Ruling<R
     next.counts.reclaims = 0;
     next.deadline = None;
     next.progress = None;
+    if let Some(limited) = &mut next.limits {
+        limited.turn = None;
+    }
     wait_for(&mut next, NextAttempt::Replay, None);
     command.call.remember(&mut next, OperatorOutcome::Replayed(life));
     Ok(Decision::put(next, now, Replayed { life })
