@@ -14,9 +14,9 @@ use ff_core::execution::{
     ClaimKind, ConsumedGrant, ContentDigest, Continuation, Counted, Counts, DelayReason, Event,
     Execution, FailOutcome, Fence, Frame, Grant, GrantAudit, GrantSlot, Interruption, Join,
     LatestSuspension, Lease, LeaseFate, Limited, NextAttempt, NotBefore, OperatorOutcome, Outcome,
-    Phase, Progress, Release, ReleaseOutcome, ResumedBy, Resumes, Resumption, Runnable,
+    Phase, Progress, RateTurn, Release, ReleaseOutcome, ResumedBy, Resumes, Resumption, Runnable,
     SignalContext, SignalEffect, SignalRecord, Suspended, SuspendedHow, Suspension, Tallies, Tally,
-    Terminal, Timeout, Turn, Waiting, Waitpoint, WaitpointState, WorkFailure,
+    Terminal, Timeout, Waiting, Waitpoint, WaitpointState, WorkFailure,
 };
 use ff_core::id::{
     AttemptId, AttemptIndex, BudgetId, CorrelationId, ExecutionId, ExecutionKind, FailureCategory,
@@ -109,7 +109,7 @@ pub fn plain(phase: Phase) -> Execution {
                 }],
             },
             waits_for: Some(0),
-            turn: Some(Turn { quota: 0, at: at(0) }),
+            turn: Some(RateTurn { quota: 0, at: at(0) }),
             slot: Some(GrantSlot {
                 grant: GrantId::from_uuid(uuid(6)),
                 slot: SlotId::from_uuid(uuid(7)),

@@ -7,7 +7,7 @@ use crate::time::{DurationMs, TimestampMs, Window};
 use crate::token::{Keyring, KnownKeyring};
 
 use super::identity::Origin;
-use super::record::{BlockKind, Execution, SignalRecord, Turn};
+use super::record::{BlockKind, Execution, RateTurn, SignalRecord};
 
 /// Everything that a decision looks at besides the command and the time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -54,7 +54,7 @@ pub struct Held {
     /// When it may start, if the limit says that.
     pub retry_after: Option<DurationMs>,
     /// Its turn, if it waits for a rate.
-    pub turn: Option<Turn>,
+    pub turn: Option<RateTurn>,
 }
 
 /// The record of a signal that was looked for.

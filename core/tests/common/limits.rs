@@ -2,7 +2,7 @@
 //! holds the execution back, if one does.
 
 use ff_core::error::Rejection;
-use ff_core::execution::{Admission, AnyCommand, BlockKind, Decide, Execution, Held, Turn};
+use ff_core::execution::{Admission, AnyCommand, BlockKind, Decide, Execution, Held, RateTurn};
 use ff_core::id::{BudgetId, Dimension, GrantId, QuotaId, SlotId};
 use ff_core::limits::Limits;
 use ff_core::quota_ref::QuotaRef;
@@ -95,7 +95,7 @@ pub fn admission(command: &AnyCommand, record: Option<&Execution>) -> Option<Adm
             Limit::Rate => Some(ms(1_500)),
             Limit::NoQuota | Limit::Concurrency => None,
         },
-        turn: (*limit == Limit::Rate).then_some(Turn { quota: 0, at: TimestampMs::new(7) }),
+        turn: (*limit == Limit::Rate).then_some(RateTurn { quota: 0, at: TimestampMs::new(7) }),
     });
     Some(Admission { grant, slot: Some(slot_for(grant)), held })
 }

@@ -92,12 +92,12 @@ pub struct Limited {
     /// The slots that it took for its latest grant, in each of its quotas.
     pub slot: Option<GrantSlot>,
     /// Its turn in the queue of a rate, until it starts.
-    pub turn: Option<Turn>,
+    pub turn: Option<RateTurn>,
 }
 
 /// The turn of an execution among those that wait for the rate of a quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Turn {
+pub struct RateTurn {
     /// The place of the quota among those of the execution.
     pub quota: u8,
     /// When it may start, by the clock of the quota's partition.

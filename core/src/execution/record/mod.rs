@@ -21,7 +21,7 @@ pub use decision::{Decision, Next, Ruling, SideEffects, ValueEffect, ValueKind, 
 pub use event::{Event, EventKind};
 pub use execution::{
     ContentDigest, Continuation, Counts, Execution, GrantSlot, Limited, OperatorOutcome, Progress,
-    Turn,
+    RateTurn,
 };
 pub use frame::{Frame, MAX_FRAME_METADATA, MAX_FRAME_PAYLOAD};
 pub use grant::{ConsumedGrant, Grant, GrantAudit};

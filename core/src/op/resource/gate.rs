@@ -2,7 +2,7 @@
 
 use crate::budget::{Budget, Exhausted, LookAtBudget};
 use crate::error::{EngineError, Rejection};
-use crate::execution::{Admission, BlockKind, Execution, Held, Turn};
+use crate::execution::{Admission, BlockKind, Execution, Held, RateTurn};
 use crate::id::{BudgetId, ExecutionId, GrantId, Namespace, SlotId};
 use crate::limits::Limits;
 use crate::op::context::{UseTask, UseWork};
@@ -31,7 +31,7 @@ pub(in crate::op) struct Gate {
     /// The slot that the operation took for an earlier version of the record.
     replaces: Option<SlotId>,
     /// The turn that a quota gave the execution.
-    turn: Option<Turn>,
+    turn: Option<RateTurn>,
     patience: Patience,
     asking: Asking,
     /// How many budgets and quotas have allowed it.
@@ -185,7 +185,7 @@ impl Gate {
             }
             Ok(Reserved::Refused(RefusedBy::Rate { retry_after, turn })) => {
                 let rejection = Rejection::RateLimitExceeded { quota: of, retry_after };
-                let turn = place.map(|quota| Turn { quota, at: turn });
+                let turn = place.map(|quota| RateTurn { quota, at: turn });
                 (None, rejection, Some(retry_after), turn)
             }
             Err(error) => match error.rejection() {
