@@ -251,10 +251,9 @@ fn changes_use(request: &Request) -> bool {
 fn subject(request: &Request, caller: &Caller) -> Option<ExecutionId> {
     let of_command = || caller.command.as_ref().map(Decide::execution_id);
     let Request::Commit(commit) = request else { return of_command() };
-    let keys = commit.units.first()?.expect.iter();
-    keys.filter_map(|(key, _)| match key {
+    let keys = &commit.units.first()?.expect;
+    keys.iter().find_map(|(key, _)| match key {
         RecordKey::Execution(uuid) => Some(Model::id(commit.partition.index, *uuid)),
         _ => None,
     })
-    .next()
 }
