@@ -55,9 +55,15 @@ fn is_free(state: &LimitState) -> bool {
 }
 
 fn is_full(usage: &QuotaUsage) -> bool {
-    let QuotaUsage { limits, holders, admitted, .. } = usage;
-    let has_slot = limits.concurrency.is_none_or(|limit| holders.len() < limit as usize);
-    !has_slot || limits.rate.is_some_and(|rate| *admitted >= rate.max)
+    slots_taken(usage) || window_full(usage)
+}
+
+fn slots_taken(usage: &QuotaUsage) -> bool {
+    usage.limits.concurrency.is_some_and(|limit| usage.holders.len() >= limit as usize)
+}
+
+fn window_full(usage: &QuotaUsage) -> bool {
+    usage.limits.rate.is_some_and(|rate| usage.admitted >= rate.max)
 }
 
 /// The state of a limit, and what an operator can do about it.
@@ -101,36 +107,28 @@ fn quota_item(usage: &QuotaUsage) -> Item {
     let (mut full, mut free) = (Vec::new(), Vec::new());
     let mut set = format!("quotas set {}", quoted(&of.quota));
     if let Some(limit) = limits.concurrency {
-        let is_full = holders.len() >= limit as usize;
         let slots = counted(limit.into(), "slot", "slots");
         let part = format!("{} of {slots} taken", holders.len());
-        if is_full {
-            full.push(part)
-        } else {
-            free.push(part)
-        }
+        let parts = if slots_taken(usage) { &mut full } else { &mut free };
+        parts.push(part);
         set += &format!(" --concurrency {limit}");
     }
     if let Some(rate) = limits.rate {
         let (max, window) = (rate.max, duration(rate.window));
         let starts = counted(max.into(), "start", "starts");
         let part = format!("{admitted} of {starts} in {window} used");
-        if *admitted >= max {
-            full.push(part)
-        } else {
-            free.push(part)
-        }
+        let parts = if window_full(usage) { &mut full } else { &mut free };
+        parts.push(part);
         // As one argument, such as 100/1m30s.
         set += &format!(" --rate {max}/{}", window.replace(' ', ""));
     }
-    let is_free = full.is_empty();
     let parts = [full, free].concat().join("; ");
-    if is_free {
+    if !is_full(usage) {
         let others = if limits.rate.is_some() { "; others may start before it" } else { "" };
         return Item::new(format!("quota {of} is free now: {parts}{others}"));
     }
     let mut item = Item::new(format!("quota {of} is full: {parts}"));
-    if limits.concurrency.is_some_and(|limit| holders.len() >= limit as usize) {
+    if slots_taken(usage) {
         for holder in holders.iter().take(NAMED) {
             let see = advice::ff(format!("why {}", holder.execution));
             item = item.then(format!(

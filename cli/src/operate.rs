@@ -49,10 +49,10 @@ pub async fn replay(args: ManyArgs) -> Result<ExitCode, CliError> {
 
 /// Runs `ff revoke`.
 pub async fn revoke(args: OperateArgs) -> Result<ExitCode, CliError> {
+    let client = backend::client(&args.execution.store).await?;
     let (mut done, mut at) = ("revoked", None);
     // A repeat of the same request has done what it did.
     if args.request_id.is_none() {
-        let client = backend::client(&args.execution.store).await?;
         let seen = backend::describe(&client, &args.execution.id).await?;
         if seen.state.ownership_state == OwnershipState::LeaseRevoked {
             done = "already_revoked";
@@ -61,7 +61,7 @@ pub async fn revoke(args: OperateArgs) -> Result<ExitCode, CliError> {
     }
     // Sent in any case: it ends the lease if that was renewed or given to another worker since.
     let command = |execution_id, request_id| Command::RevokeLease { execution_id, request_id };
-    execute_again(args, done, at, command).await
+    execute_with(&client, args, done, at, command).await
 }
 
 /// When the latest lease that was revoked was so; `None` if the journal no longer has that.
@@ -81,11 +81,13 @@ async fn execute(
     done: &'static str,
     command: impl FnOnce(ExecutionId, String) -> Command,
 ) -> Result<ExitCode, CliError> {
-    execute_again(args, done, None, command).await
+    let client = backend::client(&args.execution.store).await?;
+    execute_with(&client, args, done, None, command).await
 }
 
 /// Executes a command whose effect there may be since the time `at`.
-async fn execute_again(
+async fn execute_with(
+    client: &Client,
     args: OperateArgs,
     done: &'static str,
     at: Option<TimestampMs>,
@@ -93,12 +95,11 @@ async fn execute_again(
 ) -> Result<ExitCode, CliError> {
     let OperateArgs { execution, request_id } = args;
     let id = execution.id;
-    let client = backend::client(&execution.store).await?;
     let request_id = request_id.map_or_else(new_id, |id| Ok(id.to_string()))?;
     let outcome = match client.execute(command(id, request_id.clone())).await {
         Ok(outcome) => outcome,
         Err(error @ SdkError::Engine(EngineError::NotFound { .. })) => {
-            return Err(backend::call_error(&client, &id, error));
+            return Err(backend::call_error(client, &id, error));
         }
         Err(error) => {
             let advised = || with_retry_advice(&error, &format!("--request-id {request_id}"));
