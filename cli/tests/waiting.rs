@@ -20,7 +20,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use common::{signal, text, within};
+use common::{claim, signal, text, within};
 use store::{LineReader, MISSING, Store, objects};
 
 /// The ID of a waitpoint that does not exist.
@@ -36,18 +36,6 @@ async fn worker(store: &Store) -> FlowFabricWorker {
 async fn claimed(store: &Store, worker: &FlowFabricWorker) -> (String, ClaimedTask) {
     let id = store.submit_one(json!({"kind": "k"}));
     (id, claim(worker).await)
-}
-
-async fn claim(worker: &FlowFabricWorker) -> ClaimedTask {
-    let claimed = async {
-        loop {
-            match worker.claim_next().await.expect("the store answers") {
-                Some(task) => return task,
-                None => worker.wait_for_work().await,
-            }
-        }
-    };
-    tokio::time::timeout(common::DEADLINE, claimed).await.expect("there is work")
 }
 
 async fn suspend(task: ClaimedTask, suspension: Suspension) -> Vec<IssuedWaitpoint> {

@@ -10,12 +10,12 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use ff_sdk::{
-    ClaimedTask, Condition, CountKind, FlowFabricWorker, SignalMatcher, SuspendOutcome, Suspension,
+    Condition, CountKind, FlowFabricWorker, SignalMatcher, SuspendOutcome, Suspension,
     TimeoutBehaviour, WorkerConfig,
 };
 use serde_json::{Value, json};
 
-use common::text;
+use common::{claim, text};
 use store::{LineReader, Store};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -26,18 +26,6 @@ async fn worker(store: &Store, lease_ttl: Duration) -> FlowFabricWorker {
     config.lease_ttl = lease_ttl;
     config.max_concurrent_tasks = 4;
     FlowFabricWorker::connect_with(config, backend, None).await.expect("the store answers")
-}
-
-async fn claim(worker: &FlowFabricWorker) -> ClaimedTask {
-    let claimed = async {
-        loop {
-            match worker.claim_next().await.expect("the store answers") {
-                Some(task) => return task,
-                None => worker.wait_for_work().await,
-            }
-        }
-    };
-    tokio::time::timeout(common::DEADLINE, claimed).await.expect("there is work")
 }
 
 /// Submits an execution to the namespace `shop`. Returns its ID.

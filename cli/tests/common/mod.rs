@@ -8,6 +8,7 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Once, mpsc};
 use std::time::Duration;
 
+use ff_sdk::{ClaimedTask, FlowFabricWorker};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
@@ -30,6 +31,19 @@ pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
     command.env("FF_CONFIG", "/dev/null").env_remove("FF_PROFILE");
     command
+}
+
+/// Waits for work, and claims it.
+pub async fn claim(worker: &FlowFabricWorker) -> ClaimedTask {
+    let claimed = async {
+        loop {
+            match worker.claim_next().await.expect("the store answers") {
+                Some(task) => return task,
+                None => worker.wait_for_work().await,
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, claimed).await.expect("there is work")
 }
 
 pub fn text(bytes: &[u8]) -> String {
