@@ -2,6 +2,7 @@
 //! everything.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -187,18 +188,24 @@ fn the_guide_shows_code_that_runs() {
 }
 
 /// The guide shows the failure that the example prints, with the ends of long lines left out.
+/// `UPDATE_DOCS=1` writes it.
 #[test]
 fn the_guide_shows_the_trace_of_the_example() {
+    const WIDTH: usize = 100;
     let seeds = Seeds::new(200).command("cargo run -p ff-sim --example charge_card");
     let failure = seeds.run(charge_card::naive).expect_err("it charges twice").to_string();
-    let printed: Vec<&str> = failure.lines().map(str::trim).collect();
-    let guide = include_str!("../../docs/simulation.md");
-    let shown = guide.split("```").find_map(|block| block.strip_prefix("text\n"));
-    let shown: Vec<&str> = shown.expect("a trace").lines().map(str::trim).collect();
-    let same = |(printed, shown): (&&str, &&str)| match shown.strip_suffix("...") {
-        Some(beginning) => printed.starts_with(beginning),
-        None => printed == shown,
+    let cut = |line: &str| match line.char_indices().nth(WIDTH) {
+        None => format!("{}\n", line.trim_end()),
+        Some(_) => format!("{}...\n", line.chars().take(WIDTH - 3).collect::<String>()),
     };
-    let all_same = printed.len() == shown.len() && printed.iter().zip(&shown).all(same);
-    assert!(all_same, "the example prints:\n{failure}");
+    let printed: String = failure.trim_matches('\n').lines().map(cut).collect();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/simulation.md");
+    let guide = std::fs::read_to_string(&page).expect("the guide");
+    let (before, rest) = guide.split_once("```text\n").expect("a trace");
+    let (shown, after) = rest.split_once("```").expect("its end");
+    if std::env::var("UPDATE_DOCS").is_ok_and(|value| value == "1") {
+        let guide = format!("{before}```text\n{printed}```{after}");
+        return std::fs::write(&page, guide).expect("the guide can be written");
+    }
+    assert_eq!(shown, printed, "refresh it: cargo xtask docs");
 }

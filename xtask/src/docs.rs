@@ -2,15 +2,18 @@
 
 use crate::shell::{Outcome, cargo, run as run_command};
 
-/// Regenerates docs/states.md and docs/errors.md, and builds the API documentation.
+/// Regenerates docs/states.md, docs/errors.md and the trace in docs/simulation.md, and builds the API
+/// documentation.
 ///
 /// # Errors
 ///
 /// When a generator or rustdoc fails.
 pub fn run() -> Outcome {
-    let mut generate = cargo(&["test", "--package", "ff-tests", "--test", "core", "docs::"]);
-    generate.env("UPDATE_DOCS", "1");
-    run_command(generate)?;
+    for (suite, tests) in [("core", "docs::"), ("simulator", "the_guide_shows_the_trace")] {
+        let mut generate = cargo(&["test", "--package", "ff-tests", "--test", suite, tests]);
+        generate.env("UPDATE_DOCS", "1");
+        run_command(generate)?;
+    }
     build()
 }
 
