@@ -2,8 +2,8 @@
 
 use crate::shell::{Outcome, cargo, run as run_command};
 
-/// Regenerates docs/states.md, docs/errors.md and the trace in docs/simulation.md, and builds the API
-/// documentation.
+/// Regenerates docs/states.md, docs/errors.md and the trace in docs/simulation.md, and builds the
+/// API documentation.
 ///
 /// # Errors
 ///
