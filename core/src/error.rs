@@ -199,6 +199,7 @@ mod tests {
         for (position, row) in TABLE.iter().enumerate() {
             assert_eq!(row.kind as usize, position);
             assert_eq!(row.kind.row().name, row.name);
+            assert_eq!(RejectionKind::from_wire_name(&row.kind.wire_name()), Some(row.kind));
         }
     }
 

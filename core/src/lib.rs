@@ -26,7 +26,7 @@ pub mod error;
 pub mod grant;
 pub mod id;
 pub mod kinds;
-mod null;
+pub mod null;
 pub mod partition;
 #[cfg(not(feature = "planted-bugs"))]
 mod planted;

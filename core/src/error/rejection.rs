@@ -40,7 +40,10 @@ macro_rules! rejections {
         $({ $($(#[$field_doc:meta])* $field:ident : $type:ty),+ $(,)? })?
         => $engine:ident, $class:ident, $status:literal;)+) => {
         /// The reason a rule refuses a command. A refused command changes nothing.
-        #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+        ///
+        /// Its JSON is the object of its values, or null: the `details` of an error over HTTP.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+        #[serde(untagged)]
         #[non_exhaustive]
         pub enum Rejection {
             $($(#[doc = $doc])* #[error($($error)*)] $variant
@@ -107,6 +110,27 @@ impl RejectionKind {
     pub const fn row(self) -> &'static ErrorRow {
         &TABLE[self as usize]
     }
+
+    /// Returns the name of the kind in JSON, in snake case: `lease_expired`.
+    pub fn wire_name(self) -> String {
+        snake_case(self.row().name)
+    }
+
+    /// Returns the kind with this name in JSON.
+    pub fn from_wire_name(name: &str) -> Option<Self> {
+        TABLE.iter().map(|row| row.kind).find(|kind| kind.wire_name() == name)
+    }
+}
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
 }
 
 rejections! {
@@ -141,30 +165,35 @@ rejections! {
     #[error("invalid policy: {0}", .source)]
     InvalidPolicy {
         /// The problem.
+        #[serde(skip)]
         source: PolicyError,
     } => Validation, Terminal, 400;
     /// The capability set is malformed or too large.
     #[error("{0}", .source)]
     InvalidCapabilities {
         /// The problem.
+        #[serde(skip)]
         source: CapabilityError,
     } => Validation, Terminal, 400;
     /// A tag key is invalid, or there are too many tags.
     #[error("{0}", .source)]
     InvalidTagKey {
         /// The problem.
+        #[serde(skip)]
         source: TagError,
     } => Validation, Terminal, 400;
     /// A text is not a valid id.
     #[error("{0}", .source)]
     InvalidId {
         /// The problem.
+        #[serde(skip)]
         source: TextIdError,
     } => Validation, Terminal, 400;
     /// A text is not a valid execution id.
     #[error("{0}", .source)]
     InvalidExecutionId {
         /// The problem.
+        #[serde(skip)]
         source: ExecutionIdError,
     } => Validation, Terminal, 400;
     /// A field is out of its bounds.
@@ -376,8 +405,10 @@ rejections! {
     #[error("the grace of {grace} is too long: at most {max} is allowed")]
     InvalidGraceMs {
         /// The requested grace.
+        #[serde(rename = "grace_ms")]
         grace: DurationMs,
         /// The longest allowed grace.
+        #[serde(rename = "max_ms")]
         max: DurationMs,
     } => Validation, Terminal, 400;
     /// The budget does not exist.
@@ -432,6 +463,7 @@ rejections! {
         /// The quota and the key.
         quota: QuotaRef,
         /// When it may be allowed.
+        #[serde(rename = "retry_after_ms")]
         retry_after: DurationMs,
     } => State, Retryable, 429;
     /// Another live process has registered under the instance id.

@@ -1,0 +1,23 @@
+//! FlowFabric over HTTP: the items that a server and its clients share (`docs/spec.md`, 9).
+//!
+//! - [`ErrorBody`] is the body of every error; [`ApiError`] is what a client reads from it.
+//! - [`ClaimForWorkerRequest`], [`IssueReclaimGrantRequest`], [`RotateWaitpointSecretRequest`] and
+//!   their responses are the bodies of the administrative calls.
+//! - [`IDEMPOTENCY_KEY`] is the header that identifies a call, so that a repeat is recognised.
+//!
+//! Requests refuse unknown fields, and take null in an optional field as if it were absent.
+//! Responses may get further fields in later versions, and a client ignores those that it does not
+//! know.
+
+mod claim;
+mod error;
+mod reclaim;
+mod secret;
+
+pub use claim::{ClaimForWorkerRequest, ClaimForWorkerResponse, MAX_WAIT_MS};
+pub use error::{ApiError, ErrorBody, ErrorDetail};
+pub use reclaim::{IssueReclaimGrantRequest, IssueReclaimGrantResponse};
+pub use secret::{RotateWaitpointSecretRequest, RotateWaitpointSecretResponse, SecretHex};
+
+/// The header with the ID of a call, which is the same in each repeat of it.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
