@@ -274,6 +274,19 @@ impl SignalId {
     }
 }
 
+const GRANT_KEY_SPACE: Uuid = Uuid::from_bytes([
+    0x27, 0x64, 0x1b, 0xd0, 0x4c, 0x9f, 0x5e, 0x62, 0xb1, 0x13, 0x00, 0x67, 0x72, 0x61, 0x6e, 0x74,
+]);
+
+impl GrantId {
+    /// Derives the id of the grant that a call asks for, by uuid v5: a repeat of the call asks for
+    /// the same grant.
+    pub fn for_request(execution: &ExecutionId, request: &RequestId) -> Self {
+        let space = Uuid::new_v5(&GRANT_KEY_SPACE, execution.uuid().as_bytes());
+        Self(Uuid::new_v5(&space, request.as_str().as_bytes()))
+    }
+}
+
 /// The fencing epoch of a lease: 0 before the first lease, the creation time in milliseconds plus
 /// one at the first, and one more at each later claim, resumed claim and reclaim. Renewal, expiry
 /// and revocation do not change it.
@@ -543,11 +556,28 @@ mod tests {
         fn any_execution_id_round_trips(index: u16, bytes: [u8; 16]) {
             let id = ExecutionId::from_parts(index, Uuid::from_bytes(bytes));
             prop_assert_eq!(parse(&id.to_string()), Ok(id));
+            prop_assert_eq!(ExecutionId::from_any(&id.url_safe()), Ok(id));
+            prop_assert_eq!(ExecutionId::from_any(&id.to_string()), Ok(id));
+            let unreserved = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+            prop_assert!(id.url_safe().chars().all(unreserved));
+        }
+
+        /// A text in one of the two forms is exactly that form of the id that it names.
+        #[test]
+        fn no_other_text_names_an_execution(
+            open in "(\\{fp:)?", index in "[0-9+]{1,6}", between in "(\\}:|\\.|:|)",
+            uuid in "[0-9a-fA-F]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}",
+        ) {
+            let text = format!("{open}{index}{between}{uuid}");
+            if let Ok(id) = ExecutionId::from_any(&text) {
+                prop_assert!(text == id.url_safe() || text == id.to_string(), "{}", text);
+            }
         }
 
         #[test]
         fn parsing_never_panics(text in ".{0,60}") {
             let _ = parse(&text);
+            let _ = ExecutionId::from_any(&text);
             let _ = LaneId::try_new(&text);
         }
     }

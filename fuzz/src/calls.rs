@@ -44,6 +44,7 @@ fn by_workers(record: &Execution) -> Vec<AnyCommand> {
     for capabilities in [Capabilities::default(), record.requires.clone()] {
         let grant = IssueClaimGrant {
             execution_id,
+            lane: None,
             grant_id: GrantId::from_uuid(uuid),
             worker: worker.clone(),
             capabilities: capabilities.clone(),

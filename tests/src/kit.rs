@@ -151,6 +151,7 @@ pub fn grant_request(
         grant_key: GrantId::random(&mut fixture.entropy()).to_string(),
         worker_id: worker.to_owned(),
         worker_instance_id: None,
+        lane: None,
         worker_capabilities: Vec::new(),
         capability_hash: None,
         route_snapshot_json: None,

@@ -89,6 +89,7 @@ impl Taker for AdmitTo {
     fn command(&mut self, record: &Loaded) -> Option<Admit> {
         Some(Admit(IssueClaimGrant {
             execution_id: record.execution.id,
+            lane: None,
             grant_id: GrantId::random(&mut self.entropy),
             worker: self.request.worker.clone(),
             capabilities: self.request.served.capabilities.clone(),

@@ -44,6 +44,9 @@ pub struct WireGrantRequest {
     /// The process that sends the request, for audit.
     #[serde(default)]
     pub worker_instance_id: Option<String>,
+    /// The lane in which the caller expects the execution; another one is refused.
+    #[serde(default)]
+    pub lane: Option<String>,
     /// A hash over the worker's capabilities, for audit; at most 128 bytes.
     #[serde(default)]
     pub capability_hash: Option<String>,
@@ -355,6 +358,7 @@ impl WireGrantRequest {
         let instance = self.worker_instance_id.map(WorkerInstanceId::try_new).transpose()?;
         Ok(IssueClaimGrant {
             execution_id: self.execution_id,
+            lane: self.lane.map(LaneId::try_new).transpose()?,
             grant_id: self.grant_key.parse().map_err(|_| Rejection::InvalidInput {
                 field: "grant_key",
                 problem: "must be a uuid, chosen by the caller".to_owned(),

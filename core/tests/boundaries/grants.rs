@@ -204,6 +204,26 @@ fn a_reclaim_grant_that_is_given_back_can_be_issued_again() {
 }
 
 #[test]
+fn a_request_for_a_grant_names_the_lane_that_it_expects() {
+    let waiting = Bench::new(Submission::new());
+    let mut lost = waiting.clone();
+    lost.take(1, START);
+    lost.applied(revoke(call(1)), START);
+    let right = Some(waiting.record().lane.clone());
+    let wrong = IssueClaimGrant { lane: Some(LaneId::new("elsewhere")), ..grant(2) };
+    let right = IssueClaimGrant { lane: right, ..grant(2) };
+    for refused in [
+        waiting.clone().refused(wrong.clone(), START),
+        waiting.clone().refused(Admit(wrong.clone()), START),
+        lost.clone().refused(IssueReclaimGrant(wrong), START),
+    ] {
+        assert!(matches!(refused, Rejection::InvalidInput { field: "lane", .. }), "{refused}");
+    }
+    waiting.clone().applied(right.clone(), START);
+    lost.applied(IssueReclaimGrant(right), START);
+}
+
+#[test]
 fn a_claim_names_the_lane_that_it_expects() {
     let mut bench = Bench::new(Submission::new());
     bench.applied(grant(1), START);

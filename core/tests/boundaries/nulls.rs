@@ -14,6 +14,7 @@ use super::wire::{all, command};
 fn whole() -> Vec<Value> {
     let audited = json!({
         "worker_instance_id": "w-1", "worker_capabilities": ["gpu"], "capability_hash": "ff",
+        "lane": "l",
         "route_snapshot_json": "{}", "admission_summary": "first",
     });
     let optional = json!({

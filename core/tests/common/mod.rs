@@ -177,6 +177,7 @@ impl From<Submission> for AnyCommand {
 pub fn grant(number: u64) -> IssueClaimGrant {
     IssueClaimGrant {
         execution_id: execution_id(),
+        lane: None,
         grant_id: grant_id(number),
         worker: worker(1),
         capabilities: capabilities(&["gpu", "eu"]),

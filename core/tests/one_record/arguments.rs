@@ -95,6 +95,7 @@ fn grants(fresh: u64) -> Vec<AnyCommand> {
         grant(fresh),
         IssueClaimGrant { capabilities: incapable, ..grant(fresh) },
         IssueClaimGrant { ttl: ms(0), ..grant(fresh) },
+        IssueClaimGrant { lane: Some(LaneId::new("elsewhere")), ..grant(fresh) },
     ] {
         all.push(request.clone().into());
         all.push(Admit(request.clone()).into());

@@ -221,6 +221,7 @@ impl ClientProcess {
         let worker = self.any_worker();
         let request = IssueClaimGrant {
             execution_id,
+            lane: None,
             grant_id: GrantId::random(&mut self.entropy),
             worker: self.workers[worker].worker.clone(),
             capabilities: self.workers[worker].capabilities.clone(),

@@ -32,6 +32,7 @@ pub fn act(
     }
     let request = IssueClaimGrant {
         execution_id,
+        lane: None,
         grant_id: GrantId::random(entropy),
         worker: WorkerId::try_new("nobody").expect("a valid id"),
         capabilities: copy.requires.clone(),

@@ -45,11 +45,11 @@ pub enum Admitted {
 ///
 /// # Errors
 ///
-/// `InvalidInput` for the ttl or the audit data.
+/// `InvalidInput` for the ttl, the audit data or the lane.
 pub fn admit(current: &Execution, command: &Admit, now: TimestampMs) -> Ruling<Admitted> {
     if repeated(current, command.0.grant_id).is_none() {
         // Before anything of the execution changes: it is refused in every state of it.
-        check_request(&command.0)?;
+        check_request(current, &command.0)?;
     }
     let grant = |current: &Execution| grant(current, &command.0, now);
     let granted = match repeated(current, command.0.grant_id) {

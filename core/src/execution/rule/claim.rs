@@ -16,7 +16,7 @@ use crate::state::EligibilityState;
 use crate::tags::Tags;
 use crate::time::{DurationMs, TimestampMs, Window};
 
-use super::guard::{MAX_LEASE_TTL, check_ttl, deadline_passed};
+use super::guard::{MAX_LEASE_TTL, check_lane, check_ttl, deadline_passed};
 use super::issue_reclaim_grant::failed_by_cap;
 use super::lease::{end_attempt, forget_resumption, lease_end};
 
@@ -223,13 +223,7 @@ fn admission<'e>(current: &'e Execution, command: &Claim) -> Result<&'e Grant, R
 /// expects.
 pub(super) fn check_claim(current: &Execution, command: &Claim) -> Result<(), Rejection> {
     check_ttl("lease_ttl_ms", command.lease_ttl, MAX_LEASE_TTL)?;
-    match &command.lane {
-        Some(lane) if *lane != current.lane => {
-            let problem = format!("is {lane}, but the execution is in lane {}", current.lane);
-            Err(Rejection::InvalidInput { field: "lane", problem })
-        }
-        _ => Ok(()),
-    }
+    check_lane(current, command.lane.as_ref())
 }
 
 /// The attempt that would run, if the claim accepts an execution in this state.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Rejection;
 use crate::execution::record::{Active, Execution, Fence, LeaseFate, Phase, ReleaseOutcome};
-use crate::id::{AttemptId, LeaseEpoch, LeaseId};
+use crate::id::{AttemptId, LaneId, LeaseEpoch, LeaseId};
 use crate::time::{DurationMs, TimestampMs};
 
 /// The longest lease: 24 hours.
@@ -54,6 +54,17 @@ impl FenceParts {
 impl From<Fence> for FenceParts {
     fn from(fence: Fence) -> Self {
         Self::of(fence)
+    }
+}
+
+/// Refuses an execution of another lane than the caller expects, if it expects one.
+pub(super) fn check_lane(current: &Execution, expected: Option<&LaneId>) -> Result<(), Rejection> {
+    match expected {
+        Some(lane) if *lane != current.lane => {
+            let problem = format!("is {lane}, but the execution is in lane {}", current.lane);
+            Err(Rejection::InvalidInput { field: "lane", problem })
+        }
+        _ => Ok(()),
     }
 }
 

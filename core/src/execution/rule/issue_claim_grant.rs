@@ -12,13 +12,15 @@ use crate::partition::PartitionKey;
 use crate::state::EligibilityState;
 use crate::time::{DurationMs, TimestampMs, Window};
 
-use super::guard::{MAX_GRANT_TTL, check_ttl, deadline_passed};
+use super::guard::{MAX_GRANT_TTL, check_lane, check_ttl, deadline_passed};
 
 /// A request for a grant on an eligible execution. Identity: the grant id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IssueClaimGrant {
     /// The execution.
     pub execution_id: ExecutionId,
+    /// The lane in which the caller expects the execution, if it expects one.
+    pub lane: Option<LaneId>,
     /// Chosen by the caller.
     pub grant_id: GrantId,
     /// The worker that may use the grant.
@@ -66,7 +68,7 @@ impl Granted {
 ///
 /// # Errors
 ///
-/// `InvalidInput` for the ttl or the audit data, `ExecutionNotEligible`, `GrantAlreadyExists`,
+/// `InvalidInput` for the ttl, the audit data or the lane, `ExecutionNotEligible`, `GrantAlreadyExists`,
 /// `CapabilityMismatch`.
 pub fn issue_claim_grant(
     current: &Execution,
@@ -76,7 +78,7 @@ pub fn issue_claim_grant(
     if let Some(granted) = repeated(current, command.grant_id) {
         return Ok(Verdict::Repeat(granted));
     }
-    check_request(command)?;
+    check_request(current, command)?;
     let eligibility = eligibility(current, now);
     let not_eligible =
         || Rejection::ExecutionNotEligible { lifecycle_phase: current.phase.word(), eligibility };
@@ -107,10 +109,15 @@ pub fn issue_claim_grant(
         .into())
 }
 
-/// Refuses a ttl or audit data that are out of their bounds.
-pub(super) fn check_request(command: &IssueClaimGrant) -> Result<(), Rejection> {
+/// Refuses a ttl or audit data that are out of their bounds, and an execution of another lane than
+/// the caller expects.
+pub(super) fn check_request(
+    current: &Execution,
+    command: &IssueClaimGrant,
+) -> Result<(), Rejection> {
     check_ttl("grant_ttl_ms", command.ttl, MAX_GRANT_TTL)?;
-    command.audit.check()
+    command.audit.check()?;
+    check_lane(current, command.lane.as_ref())
 }
 
 /// The grant of this id, if it is issued or was consumed by the present lease. \[INV-IDENTITY-1\]

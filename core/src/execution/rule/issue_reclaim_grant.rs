@@ -54,8 +54,8 @@ pub(super) const MAX_RECLAIMS_EXCEEDED: &str = "max_reclaims_exceeded";
 ///
 /// # Errors
 ///
-/// `InvalidInput` for the ttl or the audit data, `ExecutionNotReclaimable`, `GrantAlreadyExists`,
-/// `CapabilityMismatch`.
+/// `InvalidInput` for the ttl, the audit data or the lane, `ExecutionNotReclaimable`,
+/// `GrantAlreadyExists`, `CapabilityMismatch`.
 pub fn issue_reclaim_grant(
     current: &Execution,
     IssueReclaimGrant(command): &IssueReclaimGrant,
@@ -67,7 +67,7 @@ pub fn issue_reclaim_grant(
     if let Some(reclaims) = failed_by_cap(current) {
         return Ok(Verdict::Repeat(ReclaimGranted::CapExceeded { reclaims }));
     }
-    check_request(command)?;
+    check_request(current, command)?;
     let active = match &current.phase {
         Phase::Active(active)
             if !active.is_leased(now)

@@ -136,6 +136,7 @@ fn take_over(current: &Execution, command: &Offer, now: TimestampMs) -> Ruling<O
 fn asking(command: &Offer) -> IssueClaimGrant {
     IssueClaimGrant {
         execution_id: command.claim.execution_id,
+        lane: None,
         grant_id: command.claim.grant_id,
         worker: command.claim.worker.clone(),
         capabilities: command.capabilities.clone(),

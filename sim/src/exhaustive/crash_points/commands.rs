@@ -91,6 +91,7 @@ pub fn create_keyed() -> Create {
 pub fn grant(number: u64) -> IssueClaimGrant {
     IssueClaimGrant {
         execution_id: ONE,
+        lane: None,
         grant_id: GrantId::from_uuid(numbered(3, number)),
         worker: worker(0),
         capabilities: capable(),
