@@ -92,6 +92,10 @@ impl ClaimForWorkerRequest {
     ///
     /// [`Rejection::InvalidInput`] with the first field that is out of its bounds.
     pub fn check(&self) -> Result<(), Rejection> {
+        if matches!(self.worker_id.as_str(), "." | "..") {
+            let problem = format!("is {}, which cannot stand in a path", self.worker_id);
+            return Err(Rejection::InvalidInput { field: "worker_id", problem });
+        }
         check_grant_ttl(self.grant_ttl_ms)?;
         if self.wait_ms > MAX_WAIT_MS {
             let problem = format!("is {}: it must be 0 to {MAX_WAIT_MS}", self.wait_ms);
@@ -234,6 +238,7 @@ mod tests {
         assert_eq!(refused(|it| it.grant_ttl_ms = 0), "grant_ttl_ms");
         assert_eq!(refused(|it| it.grant_ttl_ms = 60_001), "grant_ttl_ms");
         assert_eq!(refused(|it| it.wait_ms = 30_001), "wait_ms");
+        assert_eq!(refused(|it| it.worker_id = WorkerId::new("..")), "worker_id");
         let long = |it: &mut ClaimForWorkerRequest| it.capability_hash = Some("x".repeat(129));
         assert_eq!(refused(long), "capability_hash");
     }
