@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use ff_sdk::core::token::{Rotation, SecretInfo};
-use ff_sdk::{FlowFabricAdminClient, RejectionKind, SdkError};
+use ff_sdk::{FlowFabricAdminClient, RejectionKind, RotateWaitpointSecretRequest, SdkError};
 use serde_json::json;
 
 use crate::advice;
@@ -33,8 +33,9 @@ async fn rotate(args: RotateArgs) -> Result<(), CliError> {
     let store = backend::open_shared(store.backend.as_deref(), backend::Wait::Briefly).await?;
     let admin = FlowFabricAdminClient::connect_with(store.backend).await?;
     let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-    let rotated = admin.rotate_waitpoint_secret(kid.as_str(), &secret, grace_ms).await;
-    let rotation = rotated.map_err(|error| rotation_error(&error))?;
+    let request = RotateWaitpointSecretRequest::new(kid.as_str(), secret, grace_ms);
+    let rotated = admin.rotate_waitpoint_secret(request).await;
+    let rotation = rotated.map_err(|error| rotation_error(&error))?.outcome;
     if json {
         let outcome = wire_name(rotation);
         return print_line(json!({"kid": kid, "outcome": outcome, "grace_ms": grace_ms}));

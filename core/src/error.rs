@@ -171,6 +171,16 @@ impl EngineError {
         }
     }
 
+    /// Returns the kind of the rejection, if a rule refused the call.
+    pub fn rejection_kind(&self) -> Option<RejectionKind> {
+        match self {
+            Self::NotFound { .. } => Some(RejectionKind::NotFound),
+            Self::Validation { kind, .. } => Some(*kind),
+            Self::Contextual { source, .. } => source.rejection_kind(),
+            other => other.rejection().map(Rejection::kind),
+        }
+    }
+
     /// Wraps the error with a description of the activity that failed.
     #[must_use]
     pub fn context(self, context: impl Into<String>) -> Self {
@@ -207,8 +217,10 @@ mod tests {
     fn a_rejection_becomes_the_variant_of_its_row() {
         let error = EngineError::from(Rejection::LeaseRevoked);
         assert!(matches!(error, EngineError::State(Rejection::LeaseRevoked)));
+        assert_eq!(error.rejection_kind(), Some(RejectionKind::LeaseRevoked));
         assert_eq!((error.class(), error.http_status()), (ErrorClass::Cooperative, 409));
         let error = EngineError::from(Rejection::FenceRequired).context("complete");
         assert_eq!((error.class(), error.http_status()), (ErrorClass::Terminal, 400));
+        assert_eq!(error.rejection_kind(), Some(RejectionKind::FenceRequired));
     }
 }

@@ -53,12 +53,10 @@ impl ErrorBody {
 
 /// Returns the kind of an error, in snake case.
 fn kind(error: &EngineError) -> String {
+    if let Some(kind) = error.rejection_kind() {
+        return kind.wire_name();
+    }
     match error {
-        EngineError::NotFound { .. } => RejectionKind::NotFound.wire_name(),
-        EngineError::Validation { kind, .. } => kind.wire_name(),
-        EngineError::Conflict(rejection) | EngineError::State(rejection) => {
-            rejection.kind().wire_name()
-        }
         EngineError::Contextual { source, .. } => kind(source),
         EngineError::Contention { .. } => "contention".to_owned(),
         EngineError::Transport { .. } => "transport".to_owned(),

@@ -1,25 +1,33 @@
 //! The admin client: grants, record formats and waitpoint secrets.
 
-use std::sync::{Arc, Mutex};
+mod embedded;
 
-use ff_core::agent::{Scheduler, Served, WorkerGrant, WorkerRequest};
+use std::sync::Arc;
+
 use ff_core::backend::EngineBackend;
-use ff_core::capability::Capabilities;
 use ff_core::error::{EngineError, Rejection};
-use ff_core::execution::{GrantAudit, IssueClaimGrant, IssueReclaimGrant, ReclaimGranted};
-use ff_core::grant::ReclaimGrant;
-use ff_core::id::{ExecutionId, GrantId, LaneId};
-use ff_core::op::{ActivateFormat, ListSecrets, OperationContext, RotateSecret};
-use ff_core::store::codec::Codec;
-use ff_core::time::DurationMs;
-use ff_core::token::{Kid, Rotation, Secret, SecretInfo};
+use ff_core::id::{ExecutionId, RequestId};
+use ff_core::token::SecretInfo;
+use ff_io_http::{
+    ClaimForWorkerRequest, ClaimForWorkerResponse, IssueReclaimGrantRequest,
+    IssueReclaimGrantResponse, RotateWaitpointSecretRequest, RotateWaitpointSecretResponse,
+};
 
-use crate::config::WorkerConfig;
 use crate::error::SdkError;
-use crate::shared::{Connection, Sources, lock};
+use crate::host::system_entropy;
+
+use embedded::Embedded;
 
 /// The admin client: issues grants to workers, activates record formats, and rotates the secrets of
-/// waitpoint tokens (`docs/spec.md`, 11). It does in this process what a server would do.
+/// waitpoint tokens (`docs/spec.md`, 9 and 11).
+///
+/// [`FlowFabricAdminClient::new`] makes the calls of a server over HTTP, with the feature `http`.
+/// [`FlowFabricAdminClient::connect_with`] carries them out in this process. Both behave the same,
+/// except for the form of errors: the engine's error is [`SdkError::Engine`] in this process, and
+/// [`SdkError::AdminApi`] over HTTP. [`SdkError::rejection_kind`], [`SdkError::is_retryable`] and
+/// [`SdkError::may_be_applied`] read both.
+///
+/// Clones share the connection.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -43,13 +51,50 @@ use crate::shared::{Connection, Sources, lock};
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct FlowFabricAdminClient {
-    connection: Connection,
-    scheduler: Mutex<Scheduler>,
+    transport: Transport,
+    request_id: Option<RequestId>,
+}
+
+#[derive(Clone)]
+enum Transport {
+    Embedded(Arc<Embedded>),
+    #[cfg(feature = "http")]
+    Http(ff_io_http::HttpTransport),
 }
 
 impl FlowFabricAdminClient {
-    /// Connects an admin client to a backend.
+    /// Creates a client of the server at a URL, `http://HOST[:PORT]` or `https://HOST[:PORT]`. The
+    /// URL can have a path, if the server is behind a proxy. It connects at the first call.
+    ///
+    /// A call is tried again, with the same request ID, while the server cannot be reached, is
+    /// overloaded, or its store does not answer; for 30 s in all
+    /// ([`FlowFabricAdminClient::call_timeout`]).
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), ff_sdk::SdkError> {
+    /// use ff_sdk::FlowFabricAdminClient;
+    ///
+    /// let token = std::env::var("FF_TOKEN").unwrap_or_default();
+    /// let admin = FlowFabricAdminClient::new("https://ff.example.com")?.token(&token)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Config`] if the URL is not valid, or the certificates that the system trusts
+    /// cannot be read.
+    #[cfg(feature = "http")]
+    pub fn new(url: impl Into<String>) -> Result<Self, SdkError> {
+        let transport = ff_io_http::HttpTransport::new(&url.into())
+            .map_err(|error| SdkError::config("admin client", "url", error.to_string()))?;
+        Ok(Self { transport: Transport::Http(transport), request_id: None })
+    }
+
+    /// Connects an admin client to a backend. It reads the store's configuration, or sets up an
+    /// empty store, since each call needs the number of partitions and the active record format.
     ///
     /// # Errors
     ///
@@ -59,131 +104,148 @@ impl FlowFabricAdminClient {
     ///
     /// Cancel safe.
     pub async fn connect_with(backend: Arc<dyn EngineBackend>) -> Result<Self, SdkError> {
-        let context = OperationContext::new(DurationMs::from_secs(30), Codec::default());
-        let sources = Sources { ends_refused: true, ..Sources::default() };
-        let connection = Connection::open(backend, None, context, sources).await?;
-        let scheduler = Scheduler::new(
-            connection.partitions,
-            connection.context().clone(),
-            connection.entropy(),
-        );
-        Ok(Self { connection, scheduler: Mutex::new(scheduler) })
+        let embedded = Arc::new(Embedded::connect(backend).await?);
+        Ok(Self { transport: Transport::Embedded(embedded), request_id: None })
     }
 
-    /// Finds an execution of the lane that the worker can run (new, resumed or reclaimed), and
-    /// issues a grant for it. `None` when there is no work now. `grant_ttl_ms` is 1 to 60,000
-    /// milliseconds.
+    /// Sets the bearer token that each call to the server sends. It is never printed.
     ///
     /// # Errors
     ///
-    /// [`SdkError::Config`] for the ttl; [`SdkError::Engine`] when the store does not answer.
+    /// [`SdkError::Config`] for a token that is empty or not printable ASCII, and for a client
+    /// without a server.
+    #[cfg(feature = "http")]
+    pub fn token(mut self, secret: impl AsRef<str>) -> Result<Self, SdkError> {
+        self.transport = match self.transport {
+            Transport::Http(transport) => {
+                Transport::Http(transport.token(secret.as_ref()).map_err(|error| {
+                    SdkError::config("admin client", "token", error.to_string())
+                })?)
+            }
+            Transport::Embedded(_) => {
+                let message = "is for a server, and this client works in process";
+                return Err(SdkError::config("admin client", "token", message));
+            }
+        };
+        Ok(self)
+    }
+
+    /// Sets the time limit of a call to the server, with all its repeats; 30 s by default. In
+    /// process the limit is always 30 s.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn call_timeout(mut self, call_timeout: std::time::Duration) -> Self {
+        if let Transport::Http(transport) = self.transport {
+            self.transport = Transport::Http(transport.call_timeout(call_timeout));
+        }
+        self
+    }
+
+    /// Returns a client whose calls have this request ID. Without one, each call draws its own.
+    ///
+    /// A repeat of [`FlowFabricAdminClient::issue_reclaim_grant`] with the same ID gets the grant
+    /// of the first call. A server uses this to carry out a call under the ID of its caller.
+    #[must_use]
+    pub fn with_request_id(&self, request_id: RequestId) -> Self {
+        Self { transport: self.transport.clone(), request_id: Some(request_id) }
+    }
+
+    /// Finds an execution of the lane that the worker can run (new, resumed or reclaimed), and
+    /// issues a grant for it. `None` when there is no work now, or none after `wait_ms`.
+    /// [`WorkerConfig::claim_request`](crate::WorkerConfig::claim_request) makes the request.
+    ///
+    /// The data for audit in the request are stored with the grant, and
+    /// [`Client::describe`](crate::Client::describe) shows them while the grant is not used.
+    ///
+    /// # Errors
+    ///
+    /// - [`SdkError::Config`] for a field out of its bounds; nothing was sent.
+    /// - [`SdkError::Engine`] or [`SdkError::AdminApi`] when the store does not answer.
+    /// - [`SdkError::Http`] when the server does not answer.
     ///
     /// # Cancel safety
     ///
     /// Not cancel safe: a grant may be issued and stay unused until it expires.
     pub async fn claim_for_worker(
         &self,
-        worker: &WorkerConfig,
-        lane: &LaneId,
-        grant_ttl_ms: u64,
-    ) -> Result<Option<WorkerGrant>, SdkError> {
-        let audit = GrantAudit::default();
-        self.claim_for_worker_audited(worker, lane, grant_ttl_ms, audit).await
+        request: ClaimForWorkerRequest,
+    ) -> Result<Option<ClaimForWorkerResponse>, SdkError> {
+        request.check().map_err(invalid)?;
+        match &self.transport {
+            Transport::Embedded(embedded) => embedded.claim_for_worker(request).await,
+            #[cfg(feature = "http")]
+            Transport::Http(http) => {
+                Ok(http.claim_for_worker(&request, &self.next_request_id()).await?)
+            }
+        }
     }
 
-    /// Like [`FlowFabricAdminClient::claim_for_worker`], and stores data with the grant, which
-    /// [`Client::describe`](crate::Client::describe) shows while the grant is
-    /// not used. The worker's instance is added if the data has none.
+    /// Issues a reclaim grant for an execution whose lease expired or was revoked. `id` is the ID of
+    /// the execution, as a text in either form.
+    /// [`WorkerConfig::reclaim_request`](crate::WorkerConfig::reclaim_request) makes the request.
     ///
     /// # Errors
     ///
-    /// As for [`FlowFabricAdminClient::claim_for_worker`], and [`SdkError::Config`] for a text that
-    /// is too long.
+    /// - [`SdkError::Config`] for a field out of its bounds; nothing was sent.
+    /// - [`SdkError::Engine`] or [`SdkError::AdminApi`] with `InvalidExecutionId`, `NotFound`,
+    ///   `InvalidInput` if the execution is in another lane, `ExecutionNotReclaimable`,
+    ///   `GrantAlreadyExists` or `CapabilityMismatch`, or when the store does not answer.
+    /// - [`SdkError::Http`] when the server does not answer.
     ///
-    /// # Cancel safety
-    ///
-    /// As for [`FlowFabricAdminClient::claim_for_worker`].
-    pub async fn claim_for_worker_audited(
-        &self,
-        worker: &WorkerConfig,
-        lane: &LaneId,
-        grant_ttl_ms: u64,
-        audit: GrantAudit,
-    ) -> Result<Option<WorkerGrant>, SdkError> {
-        check_grant_ttl(grant_ttl_ms)?;
-        let audit = audit_of(worker, audit)?;
-        let served = Served {
-            namespace: worker.namespace.clone(),
-            lanes: vec![lane.clone()],
-            kinds: worker.kinds.clone(),
-            capabilities: worker.capabilities.clone(),
-        };
-        let request = WorkerRequest {
-            served: served.clone(),
-            worker: worker.worker_id.clone(),
-            audit,
-            grant_ttl: DurationMs::new(grant_ttl_ms),
-        };
-        let draw = lock(&self.scheduler).claim_for_worker(request);
-        let drawn = self.connection.drive(draw).await?;
-        Ok(lock(&self.scheduler).admitted(served, drawn))
-    }
-
-    /// Issues a reclaim grant for an execution whose lease expired or was revoked. `grant_ttl_ms`
-    /// is 1 to 60,000 milliseconds.
-    ///
-    /// # Errors
-    ///
-    /// [`SdkError::Config`] for the ttl; [`SdkError::Engine`] with `NotFound`,
-    /// `ExecutionNotReclaimable`, `GrantAlreadyExists`, `CapabilityMismatch`, and
-    /// `ReclaimCapExceeded`, which is applied: the execution has failed.
+    /// An execution that was reclaimed too often is not an error: it has failed, and the response
+    /// is [`IssueReclaimGrantResponse::ReclaimCapExceeded`].
     ///
     /// # Cancel safety
     ///
     /// As for [`FlowFabricAdminClient::claim_for_worker`].
     pub async fn issue_reclaim_grant(
         &self,
-        id: &ExecutionId,
-        worker: &WorkerConfig,
-        grant_ttl_ms: u64,
-    ) -> Result<ReclaimGrant, SdkError> {
-        let audit = GrantAudit::default();
-        self.issue_reclaim_grant_audited(id, worker, grant_ttl_ms, audit).await
+        id: &str,
+        request: IssueReclaimGrantRequest,
+    ) -> Result<IssueReclaimGrantResponse, SdkError> {
+        let id = ExecutionId::from_any(id)?;
+        request.check().map_err(invalid)?;
+        let request_id = self.next_request_id();
+        match &self.transport {
+            Transport::Embedded(embedded) => {
+                embedded.issue_reclaim_grant(&id, request, &request_id).await
+            }
+            #[cfg(feature = "http")]
+            Transport::Http(http) => {
+                Ok(http.issue_reclaim_grant(&id, &request, &request_id).await?)
+            }
+        }
     }
 
-    /// Like [`FlowFabricAdminClient::issue_reclaim_grant`], and stores data with the grant, as
-    /// [`FlowFabricAdminClient::claim_for_worker_audited`] does.
+    /// Rotates the secret that signs waitpoint tokens (`docs/spec.md`, 5). The previous secret
+    /// stays valid for the grace of the request, at most a year. 32 random bytes are a good secret.
+    /// It reaches every process within two seconds.
     ///
     /// # Errors
     ///
-    /// As for [`FlowFabricAdminClient::issue_reclaim_grant`], and [`SdkError::Config`] for a text
-    /// that is too long.
+    /// - [`SdkError::Engine`] or [`SdkError::AdminApi`] with `InvalidKid`, `InvalidSecretHex`,
+    ///   `InvalidGraceMs` or `RotationConflict`, when the key ID stands for another secret; or with
+    ///   a timeout, which says whether the call may have been applied.
+    /// - [`SdkError::Http`] when the server does not answer. The call is not repeated once it may
+    ///   have been applied.
     ///
     /// # Cancel safety
     ///
-    /// As for [`FlowFabricAdminClient::claim_for_worker`].
-    pub async fn issue_reclaim_grant_audited(
+    /// Not cancel safe: the secret may or may not be rotated. The call can be repeated, if no other
+    /// operator has rotated since.
+    pub async fn rotate_waitpoint_secret(
         &self,
-        id: &ExecutionId,
-        worker: &WorkerConfig,
-        grant_ttl_ms: u64,
-        audit: GrantAudit,
-    ) -> Result<ReclaimGrant, SdkError> {
-        check_grant_ttl(grant_ttl_ms)?;
-        let audit = audit_of(worker, audit)?;
-        let capabilities: Capabilities = worker.capabilities.clone();
-        let command = IssueReclaimGrant(IssueClaimGrant {
-            execution_id: *id,
-            grant_id: GrantId::random(&mut self.connection.entropy()),
-            worker: worker.worker_id.clone(),
-            capabilities,
-            ttl: DurationMs::new(grant_ttl_ms),
-            audit,
-        });
-        match self.connection.transact(command).await?.outcome {
-            ReclaimGranted::Granted(granted) => Ok(granted.reclaim_grant()),
-            ReclaimGranted::CapExceeded { reclaims } => {
-                Err(EngineError::from(Rejection::ReclaimCapExceeded { reclaims }).into())
+        request: RotateWaitpointSecretRequest,
+    ) -> Result<RotateWaitpointSecretResponse, SdkError> {
+        let (kid, secret) = request.parse().map_err(EngineError::from)?;
+        match &self.transport {
+            Transport::Embedded(embedded) => {
+                embedded.rotate_waitpoint_secret(kid, secret, request.grace_ms).await
+            }
+            #[cfg(feature = "http")]
+            Transport::Http(http) => {
+                drop((kid, secret));
+                Ok(http.rotate_waitpoint_secret(&request, &self.next_request_id()).await?)
             }
         }
     }
@@ -194,47 +256,16 @@ impl FlowFabricAdminClient {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] with `FormatUnknown` for a format that this program does not know,
-    /// `FormatSuperseded` for one below the active format, and `Timeout` when the store did not
-    /// answer in time, which says whether the call may have been applied.
+    /// - [`SdkError::Engine`] with `FormatUnknown` for a format that this program does not know,
+    ///   `FormatSuperseded` for one below the active format, and `Timeout` when the store did not
+    ///   answer in time, which says whether the call may have been applied.
+    /// - [`SdkError::Config`] for a client of a server: connect to the store.
     ///
     /// # Cancel safety
     ///
     /// Not cancel safe: the format may or may not be activated. The call can be repeated.
     pub async fn activate_format(&self, format: u8) -> Result<(), SdkError> {
-        let operation = ActivateFormat::new(format, self.connection.patience());
-        self.connection.drive(operation).await?;
-        tracing::info!(format, "record format activated");
-        Ok(())
-    }
-
-    /// Rotates the secret that signs waitpoint tokens (`docs/spec.md`, 5). The previous secret
-    /// stays valid for `grace_ms` milliseconds, at most a year. `kid` is the key ID of the new
-    /// secret; `secret_hex` is its 1 to 128 bytes in hexadecimal digits (32 random bytes are a good
-    /// choice). The new secret reaches every process within two seconds.
-    ///
-    /// # Errors
-    ///
-    /// [`SdkError::Engine`] with `InvalidKid`, `InvalidSecretHex`, `InvalidGraceMs`,
-    /// `RotationConflict` when the key ID stands for another secret, and `Timeout` when the store
-    /// did not answer in time, which says whether the call may have been applied.
-    ///
-    /// # Cancel safety
-    ///
-    /// Not cancel safe: the secret may or may not be rotated. The call can be repeated.
-    pub async fn rotate_waitpoint_secret(
-        &self,
-        kid: &str,
-        secret_hex: &str,
-        grace_ms: u64,
-    ) -> Result<Rotation, SdkError> {
-        let kid = Kid::try_new(kid).map_err(EngineError::from)?;
-        let secret = Secret::from_hex(secret_hex).map_err(EngineError::from)?;
-        let (grace, patience) = (DurationMs::new(grace_ms), self.connection.patience());
-        let operation = RotateSecret::new(kid.clone(), secret, grace, patience);
-        let rotation = self.connection.drive(operation).await?;
-        tracing::info!(%kid, grace_ms, ?rotation, "waitpoint secret rotation");
-        Ok(rotation)
+        self.embedded("activate_format")?.activate_format(format).await
     }
 
     /// Lists the valid secrets, oldest first, by key ID and fingerprint; never their bytes. The
@@ -242,35 +273,50 @@ impl FlowFabricAdminClient {
     ///
     /// # Errors
     ///
-    /// [`SdkError::Engine`] when the store does not answer.
+    /// [`SdkError::Engine`] when the store does not answer, and [`SdkError::Config`] for a client
+    /// of a server: connect to the store.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn list_waitpoint_secrets(&self) -> Result<Vec<SecretInfo>, SdkError> {
-        Ok(self.connection.drive(ListSecrets::new(self.connection.patience())).await?)
+        self.embedded("list_waitpoint_secrets")?.list_waitpoint_secrets().await
+    }
+
+    /// The connection to the store, for calls that no server offers.
+    fn embedded(&self, call: &'static str) -> Result<&Embedded, SdkError> {
+        match &self.transport {
+            Transport::Embedded(embedded) => Ok(embedded),
+            #[cfg(feature = "http")]
+            Transport::Http(_) => {
+                let message = "is not offered over HTTP: connect to the store";
+                Err(SdkError::config("admin client", call, message))
+            }
+        }
+    }
+
+    /// The ID of the next call.
+    fn next_request_id(&self) -> RequestId {
+        let drawn = || RequestId::new(system_entropy().uuid().to_string());
+        self.request_id.clone().unwrap_or_else(drawn)
     }
 }
 
-/// The data to store with a grant: that of the caller, with the worker's instance.
-fn audit_of(worker: &WorkerConfig, audit: GrantAudit) -> Result<GrantAudit, SdkError> {
-    if let Err(Rejection::InvalidInput { field, problem }) = audit.check() {
-        return Err(SdkError::config("grant", field, problem));
+/// The error for a request with a field out of its bounds.
+fn invalid(rejection: Rejection) -> SdkError {
+    match rejection {
+        Rejection::InvalidInput { field, problem } => SdkError::config("grant", field, problem),
+        other => EngineError::from(other).into(),
     }
-    let instance = audit.instance.or_else(|| Some(worker.worker_instance_id.clone()));
-    Ok(GrantAudit { instance, ..audit })
-}
-
-fn check_grant_ttl(grant_ttl_ms: u64) -> Result<(), SdkError> {
-    if (1..=60_000).contains(&grant_ttl_ms) {
-        return Ok(());
-    }
-    let message = format!("is {grant_ttl_ms}: it must be 1 to 60000");
-    Err(SdkError::config("grant", "grant_ttl_ms", message))
 }
 
 impl std::fmt::Debug for FlowFabricAdminClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FlowFabricAdminClient").finish_non_exhaustive()
+        let mut f = f.debug_struct("FlowFabricAdminClient");
+        #[cfg(feature = "http")]
+        if let Transport::Http(transport) = &self.transport {
+            f.field("server", transport);
+        }
+        f.finish_non_exhaustive()
     }
 }

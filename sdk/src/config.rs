@@ -9,6 +9,7 @@ use ff_core::kinds::Kinds;
 use ff_core::partition::PartitionConfig;
 use ff_core::store::bounds::MAX_VALUE_BYTES;
 use ff_core::store::codec::FORMAT;
+use ff_io_http::{ClaimForWorkerRequest, IssueReclaimGrantRequest};
 
 use crate::error::SdkError;
 use crate::host::ClockSource;
@@ -127,6 +128,38 @@ impl WorkerConfig {
             clock: ClockSource::default(),
             known_format: FORMAT,
         })
+    }
+
+    /// Creates a request of this worker for a grant in a lane, for
+    /// [`FlowFabricAdminClient::claim_for_worker`](crate::FlowFabricAdminClient::claim_for_worker).
+    /// The grant is valid for `grant_ttl_ms`, 1 to 60,000 milliseconds.
+    pub fn claim_request(&self, lane: LaneId, grant_ttl_ms: u64) -> ClaimForWorkerRequest {
+        let (worker, instance) = (self.worker_id.clone(), self.worker_instance_id.clone());
+        let namespace = self.namespace.clone();
+        let mut request =
+            ClaimForWorkerRequest::new(worker, instance, namespace, lane, grant_ttl_ms);
+        request.kinds = self.kinds.clone();
+        request.worker_capabilities = self.capabilities.clone();
+        request
+    }
+
+    /// Creates a request of this worker to reclaim an execution of a lane, for
+    /// [`FlowFabricAdminClient::issue_reclaim_grant`]. The grant is valid for `grant_ttl_ms`, 1 to
+    /// 60,000 milliseconds.
+    ///
+    /// [`FlowFabricAdminClient::issue_reclaim_grant`]:
+    ///     crate::FlowFabricAdminClient::issue_reclaim_grant
+    pub fn reclaim_request(&self, lane: LaneId, grant_ttl_ms: u64) -> IssueReclaimGrantRequest {
+        IssueReclaimGrantRequest {
+            worker_id: self.worker_id.clone(),
+            worker_instance_id: self.worker_instance_id.clone(),
+            lane_id: lane,
+            capability_hash: None,
+            grant_ttl_ms,
+            route_snapshot_json: None,
+            admission_summary: None,
+            worker_capabilities: self.capabilities.clone(),
+        }
     }
 
     pub(crate) fn check(&self) -> Result<(), SdkError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ff_core::error::EngineError;
+use ff_core::error::{Applied, EngineError, RejectionKind};
 use ff_core::execution::{Outcome, WorkFailure};
 use ff_core::id::{ExecutionIdError, TextIdError};
 use ff_core::store::Failure;
@@ -39,6 +39,31 @@ pub enum SdkError {
     ExecutionFailed {
         /// The end of the execution; never [`Outcome::Success`].
         outcome: Outcome,
+    },
+    /// The server did not answer, or its answer is not that of a FlowFabric server.
+    #[error("{message}")]
+    Http {
+        /// What happened.
+        message: String,
+        /// Whether the call took effect.
+        applied: Applied,
+        /// Whether the same call may succeed later.
+        retryable: bool,
+    },
+    /// The server answered with an error (`docs/spec.md`, 9).
+    #[error("the server answered {status} ({kind}): {message}")]
+    AdminApi {
+        /// The status of the answer.
+        status: u16,
+        /// What failed, in snake case: the kind of a rejection, such as `lease_expired`, or another
+        /// kind of the server.
+        kind: String,
+        /// A sentence for people.
+        message: String,
+        /// Whether the same call may succeed later.
+        retryable: bool,
+        /// The values of the error, an object; null if it has none.
+        details: serde_json::Value,
     },
     /// A handler needs shared state that its runtime does not have; nothing was claimed.
     #[error(
@@ -91,6 +116,26 @@ impl SdkError {
         }
     }
 
+    /// Returns the kind of the rejection, if a rule of the engine refused the call, in this process
+    /// or in a server.
+    pub fn rejection_kind(&self) -> Option<RejectionKind> {
+        match self {
+            Self::Engine(error) => error.rejection_kind(),
+            Self::AdminApi { kind, .. } => RejectionKind::from_wire_name(kind),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the call may have taken effect. For any other error it certainly did not.
+    pub fn may_be_applied(&self) -> bool {
+        match self {
+            Self::Engine(error) => error.may_be_applied(),
+            Self::Http { applied, .. } => *applied == Applied::Unknown,
+            Self::AdminApi { details, .. } => details["applied"] == "unknown",
+            _ => false,
+        }
+    }
+
     /// Returns the failure of the execution whose result was wanted; `None` for any other error,
     /// and for an execution that was cancelled or expired.
     pub const fn failure(&self) -> Option<&WorkFailure> {
@@ -101,11 +146,12 @@ impl SdkError {
     }
 
     /// Returns the status code with which an HTTP service answers: that of the engine's error
-    /// ([`EngineError::http_status`]); 409 for an execution that did not succeed, 503 while the
-    /// store or the worker is not available, 500 for all others.
+    /// ([`EngineError::http_status`]), or of the answer of another server; 409 for an execution that
+    /// did not succeed, 503 while the store or the worker is not available, 500 for all others.
     pub fn http_status(&self) -> u16 {
         match self {
             Self::Engine(error) => error.http_status(),
+            Self::AdminApi { status, .. } => *status,
             Self::ExecutionFailed { .. } => 409,
             error if error.is_retryable() => 503,
             _ => 500,
@@ -122,6 +168,7 @@ impl SdkError {
             | Self::Decode { .. } => false,
             #[cfg(feature = "valkey")]
             Self::Connect(error) => error.is_retryable(),
+            Self::Http { retryable, .. } | Self::AdminApi { retryable, .. } => *retryable,
             Self::WorkerAtCapacity { .. } | Self::Backend { .. } => true,
             Self::Engine(EngineError::Transport { message, .. }) => !is_access_refused(message),
             Self::Engine(error) => error.class() == ff_core::error::ErrorClass::Retryable,
@@ -137,6 +184,22 @@ pub(crate) fn is_access_refused(refused: &str) -> bool {
     {
         let _ = refused;
         false
+    }
+}
+
+#[cfg(feature = "http")]
+impl From<ff_io_http::CallError> for SdkError {
+    fn from(error: ff_io_http::CallError) -> Self {
+        use ff_io_http::{ApiError, CallError, ErrorDetail};
+        match error {
+            CallError::Api(ApiError { status, error, .. }) => {
+                let ErrorDetail { kind, message, retryable, details } = error;
+                Self::AdminApi { status, kind, message, retryable, details }
+            }
+            CallError::NoAnswer { message, applied, retryable } => {
+                Self::Http { message, applied, retryable }
+            }
+        }
     }
 }
 

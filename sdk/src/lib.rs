@@ -165,6 +165,13 @@ pub use ff_core::tags::{TagError, Tags};
 pub use ff_core::time::{DurationMs, HostTime, TimestampMs};
 pub use ff_core::token::{Fingerprint, Kid, Rotation, SecretInfo, WaitpointToken};
 
+/// The requests and responses of [`FlowFabricAdminClient`].
+pub use ff_io_http::{
+    ClaimForWorkerRequest, ClaimForWorkerResponse, IssueReclaimGrantRequest,
+    IssueReclaimGrantResponse, RotateWaitpointSecretRequest, RotateWaitpointSecretResponse,
+    SecretHex,
+};
+
 /// The commands that [`Client::execute`](crate::Client::execute) takes, and their outcomes.
 pub mod command {
     pub use ff_core::condition::{SuspensionTimeout, TimeoutAt};

@@ -12,11 +12,12 @@ use ff_sdk::core::id::{AttemptId, ExecutionId, GrantId, LeaseEpoch, LeaseId, Sus
 use ff_sdk::core::state::PublicState;
 use ff_sdk::core::time::DurationMs;
 use ff_sdk::{
-    ClaimedTask, Client, Condition, FlowFabricWorker, IssuedWaitpoint, SdkError, Signal,
-    SignalOutcome, Submission, SuspensionReason,
+    ClaimForWorkerResponse, ClaimedTask, Client, Condition, FlowFabricAdminClient,
+    FlowFabricWorker, IssuedWaitpoint, ReclaimGrant, RotateWaitpointSecretRequest, Rotation,
+    SdkError, Signal, SignalOutcome, Submission, SuspensionReason, WorkerGrant,
 };
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, lane};
 
 /// Milliseconds.
 pub const fn ms(milliseconds: u64) -> Duration {
@@ -91,14 +92,7 @@ pub fn kind<T: Debug>(result: Result<T, SdkError>) -> RejectionKind {
 /// The kind of the rejection in an error.
 #[track_caller]
 pub fn kind_of(error: &SdkError) -> RejectionKind {
-    match error.engine() {
-        Some(EngineError::Validation { kind, .. }) => *kind,
-        Some(EngineError::NotFound { .. }) => RejectionKind::NotFound,
-        Some(other) => {
-            other.rejection().unwrap_or_else(|| panic!("not a rejection: {other}")).kind()
-        }
-        None => panic!("not an engine error: {error}"),
-    }
+    error.rejection_kind().unwrap_or_else(|| panic!("not a rejection: {error}"))
 }
 
 /// The rejection of a call, which must be a `State` or a `Conflict`.
@@ -107,6 +101,38 @@ pub fn rejection<T: Debug>(result: Result<T, SdkError>) -> Rejection {
     let error = result.expect_err("the call is refused");
     let rejection = error.engine().and_then(EngineError::rejection);
     rejection.unwrap_or_else(|| panic!("not a rejection: {error}")).clone()
+}
+
+/// Asks for a grant for a worker.
+pub async fn ask(
+    admin: &FlowFabricAdminClient,
+    worker: &FlowFabricWorker,
+    grant_ttl_ms: u64,
+) -> Result<Option<WorkerGrant>, SdkError> {
+    let request = worker.config().claim_request(lane(), grant_ttl_ms);
+    Ok(admin.claim_for_worker(request).await?.map(ClaimForWorkerResponse::into_grant))
+}
+
+/// Asks for a reclaim grant for a worker.
+pub async fn ask_to_reclaim(
+    admin: &FlowFabricAdminClient,
+    worker: &FlowFabricWorker,
+    id: &ExecutionId,
+) -> Result<ReclaimGrant, SdkError> {
+    let request = worker.config().reclaim_request(lane(), 1_000);
+    let response = admin.issue_reclaim_grant(&id.to_string(), request).await?;
+    Ok(response.into_grant().map_err(EngineError::from)?)
+}
+
+/// Rotates the secret of waitpoint tokens.
+pub async fn rotate(
+    admin: &FlowFabricAdminClient,
+    kid: &str,
+    secret: &str,
+    grace_ms: u64,
+) -> Result<Rotation, SdkError> {
+    let request = RotateWaitpointSecretRequest::new(kid, secret, grace_ms);
+    Ok(admin.rotate_waitpoint_secret(request).await?.outcome)
 }
 
 /// The fence of a task.

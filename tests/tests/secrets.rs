@@ -13,7 +13,7 @@ use ff_sdk::{
 };
 use ff_tests::Fixture;
 use ff_tests::captured::Captured;
-use ff_tests::kit::{claim, describe, secs, send, submit, work};
+use ff_tests::kit::{claim, describe, rotate, secs, send, submit, work};
 
 /// A secret that is easily found in every representation.
 const SECRET: &str = "5ec2e7a1b2c3d4e5f60718293a4b5c6d";
@@ -35,15 +35,15 @@ fn listed(hex: &str) -> String {
 /// Uses tokens in every way, and prints all values on the way. Returns the tokens.
 async fn use_tokens(fixture: &Fixture, output: &mut Captured) -> Vec<WaitpointToken> {
     let (client, admin) = (fixture.client().await, fixture.admin().await);
-    debug(output, admin.rotate_waitpoint_secret("k1", SECRET, 60_000).await);
+    debug(output, rotate(&admin, "k1", SECRET, 60_000).await);
     let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;
     let task = claim(&worker).await;
     let pending = task.create_pending_waitpoint("inbox", None).await.unwrap();
     debug(output, &pending);
-    debug(output, admin.rotate_waitpoint_secret("k2", NEXT, 60_000).await);
-    debug(output, admin.rotate_waitpoint_secret("k1", NEXT, 0).await);
-    debug(output, admin.rotate_waitpoint_secret("k3", &format!("{SECRET}x"), 0).await);
+    debug(output, rotate(&admin, "k2", NEXT, 60_000).await);
+    debug(output, rotate(&admin, "k1", NEXT, 0).await);
+    debug(output, rotate(&admin, "k3", &format!("{SECRET}x"), 0).await);
     fixture.advance(secs(2)).await;
     debug(output, &task);
     let suspension = Suspension::until_signal("answer").unwrap();

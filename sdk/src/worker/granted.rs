@@ -142,9 +142,11 @@ impl FlowFabricWorker {
         let slot = self.0.upkeep.take_slots(1)?;
         let config = &self.0.config;
         check_lane(config, lane)?;
-        let Some(grant) = server.claim_for_worker(config, lane, grant_ttl_ms).await? else {
+        let request = config.claim_request(lane.clone(), grant_ttl_ms);
+        let Some(granted) = server.claim_for_worker(request).await? else {
             return Ok(None);
         };
+        let grant = granted.into_grant();
         let claimed = match grant.clone() {
             WorkerGrant::Claim(grant) => {
                 let arguments = GrantArguments::of_claim(&grant, lane);

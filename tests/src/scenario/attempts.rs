@@ -13,8 +13,8 @@ use ff_sdk::{Client, CountedState, ReclaimExecutionArgs, ReclaimExecutionOutcome
 
 use crate::fixture::{Fixture, eligible, namespace};
 use crate::kit::{
-    claim, claim_of, describe, endings, events, fence_of, grant_request, is_idle, kind, ms,
-    nth_epoch, rejection, secs, state, submit, submitted, work,
+    ask_to_reclaim, claim, claim_of, describe, endings, events, fence_of, grant_request, is_idle,
+    kind, ms, nth_epoch, rejection, secs, state, submit, submitted, work,
 };
 
 /// A policy of this many retries without a backoff.
@@ -189,7 +189,7 @@ pub async fn a_crash_counts_as_a_reclaim_and_not_as_a_retry(fixture: &Fixture) {
     assert!(is_idle(&a).await, "it is not reclaimed without a request");
     let admin = fixture.admin().await;
     drop(task);
-    let granted = admin.issue_reclaim_grant(&id, b.config(), 1_000).await.unwrap();
+    let granted = ask_to_reclaim(&admin, &b, &id).await.unwrap();
     let args = ReclaimExecutionArgs::new().lease_ttl(secs(5));
     let ReclaimExecutionOutcome::Claimed(task) =
         b.claim_from_reclaim_grant(granted.clone(), args).await.unwrap()
@@ -220,9 +220,9 @@ pub async fn too_many_reclaims_fail_the_execution(fixture: &Fixture) {
         ids.push(id);
         if ids.len() == 1 {
             let capped = Rejection::ReclaimCapExceeded { reclaims: 1 };
-            let refused = admin.issue_reclaim_grant(&id, worker.config(), 1_000).await;
+            let refused = ask_to_reclaim(&admin, &worker, &id).await;
             assert_eq!(rejection(refused), capped);
-            let again = admin.issue_reclaim_grant(&id, worker.config(), 1_000).await;
+            let again = ask_to_reclaim(&admin, &worker, &id).await;
             assert_eq!(rejection(again), capped, "a repeat returns the same rejection");
         } else {
             assert!(is_idle(&worker).await);

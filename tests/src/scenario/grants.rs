@@ -15,8 +15,8 @@ use ff_sdk::{ReclaimExecutionArgs, ReclaimExecutionOutcome, SdkError};
 use crate::faulty_backend::commits;
 use crate::fixture::{Fixture, eligible, lane};
 use crate::kit::{
-    claim, claim_of, claimed, describe, events, fence_of_claimed, grant, grant_request, is_idle,
-    kind, ms, nth_epoch, rejection, secs, state, submit, submitted, work,
+    ask, claim, claim_of, claimed, describe, events, fence_of_claimed, grant, grant_request,
+    is_idle, kind, ms, nth_epoch, rejection, secs, state, submit, submitted, work,
 };
 
 /// Another worker's claim is `InvalidClaimGrant` and does not consume the grant; another instance
@@ -443,7 +443,7 @@ pub async fn an_entry_that_cannot_be_claimed_does_not_block_the_lane(fixture: &F
     assert_eq!(claim(&unable).await.execution_id(), next);
     let admin = fixture.admin().await;
     drop(task);
-    let granted = admin.claim_for_worker(able.config(), &lane(), 1_000).await.unwrap();
+    let granted = ask(&admin, &able, 1_000).await.unwrap();
     let Some(WorkerGrant::Reclaim(granted)) = granted else { panic!("{granted:?}") };
     let args = ReclaimExecutionArgs::new();
     let outcome = able.claim_from_reclaim_grant(granted, args).await.unwrap();

@@ -6,7 +6,7 @@ use ff_sdk::core::state::PublicState;
 use ff_sdk::{CreateOutcome, LaneState, Reason};
 
 use crate::fixture::{Fixture, lane};
-use crate::kit::{claim, is_idle, kind, secs, state, submit, work};
+use crate::kit::{ask, claim, is_idle, kind, secs, state, submit, work};
 
 /// A paused lane accepts submissions and starts nothing, from a second after the change on; a task
 /// that runs goes on. When it is resumed, its work starts. \[INV-LANE-1\]
@@ -25,7 +25,7 @@ pub async fn a_paused_lane_starts_nothing_and_keeps_what_it_has(fixture: &Fixtur
     assert_eq!(state(&client, &first).await, PublicState::Completed);
     assert!(is_idle(&worker).await);
     let admin = fixture.admin().await;
-    let granted = admin.claim_for_worker(worker.config(), &lane(), 5_000).await.unwrap();
+    let granted = ask(&admin, &worker, 5_000).await.unwrap();
     assert!(granted.is_none(), "{granted:?}");
 
     let again = client.set_lane(&lane(), LaneState::Paused, "a deploy").await.unwrap();

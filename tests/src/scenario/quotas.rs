@@ -15,8 +15,8 @@ use ff_sdk::{
 use crate::faulty_backend::any;
 use crate::fixture::{Fixture, lane};
 use crate::kit::{
-    claim, claim_of, describe, grant, grant_request, is_idle, kind, ms, rejection, secs, state,
-    submit, work,
+    ask, claim, claim_of, describe, grant, grant_request, is_idle, kind, ms, rejection, secs,
+    state, submit, work,
 };
 
 fn quota() -> QuotaId {
@@ -302,11 +302,11 @@ pub async fn grants_take_slots_and_unused_ones_give_them_back(fixture: &Fixture)
     client.set_quota(&quota(), at_most(1)).await.unwrap();
     let ids = submit_limited(fixture, &client, 2).await;
     let worker = fixture.worker("w").await;
-    let granted = admin.claim_for_worker(worker.config(), &lane(), 5_000).await.unwrap();
+    let granted = ask(&admin, &worker, 5_000).await.unwrap();
     let why = client.why(&ids[0]).await.unwrap();
     assert!(granted.is_some(), "{why:?}");
     assert_eq!(holders(&client).await, [ids[0]]);
-    let second = admin.claim_for_worker(worker.config(), &lane(), 5_000).await.unwrap();
+    let second = ask(&admin, &worker, 5_000).await.unwrap();
     assert!(second.is_none(), "{second:?}");
 
     let timekeeper = fixture.timekeeper().await;

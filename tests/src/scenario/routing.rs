@@ -10,8 +10,8 @@ use ff_sdk::{Client, FlowFabricWorker};
 
 use crate::fixture::{Fixture, NAMESPACE, eligible, lane, namespace};
 use crate::kit::{
-    claim, describe, grant, grant_request, is_idle, kind, ms, nth_epoch, rejection, secs, state,
-    submit, submitted, work,
+    ask, claim, describe, grant, grant_request, is_idle, kind, ms, nth_epoch, rejection, secs,
+    state, submit, submitted, work,
 };
 
 async fn able(fixture: &Fixture, name: &str, tokens: &[&str]) -> FlowFabricWorker {
@@ -117,8 +117,7 @@ pub async fn another_namespace_neither_sees_nor_unblocks(fixture: &Fixture) {
     assert_eq!(kind(other.history(&easy).await), RejectionKind::NotFound);
     assert!(other.list(Default::default(), None, 10).await.unwrap().executions.is_empty());
     let admin = fixture.admin().await;
-    let config = stranger.config();
-    assert_eq!(admin.claim_for_worker(config, &lane(), 1_000).await.unwrap(), None);
+    assert_eq!(ask(&admin, &stranger, 1_000).await.unwrap(), None);
 
     let theirs = submit(&other, work()).await;
     assert_eq!(claim(&stranger).await.execution_id(), theirs);

@@ -16,7 +16,9 @@ use uuid::Uuid;
 
 use crate::faulty_backend::commits;
 use crate::fixture::Fixture;
-use crate::kit::{claim, describe, events, kind, ms, secs, send, state, submit, submitted, work};
+use crate::kit::{
+    claim, describe, events, kind, ms, rotate, secs, send, state, submit, submitted, work,
+};
 
 async fn suspended(task: ClaimedTask) -> IssuedWaitpoint {
     match task.suspend(Suspension::until_signal("approval").unwrap()).await.unwrap() {
@@ -137,23 +139,23 @@ const SECRETS: [&str; 4] = ["00aa", "01bb", "02cc", "03dd"];
 pub async fn a_token_outlives_rotations_within_its_grace(fixture: &Fixture) {
     let client = fixture.client().await;
     let admin = fixture.admin().await;
-    let rotate = async |number: usize, kid: &str| {
-        let rotated = admin.rotate_waitpoint_secret(kid, SECRETS[number], 60_000).await;
+    let rotate_to = async |number: usize, kid: &str| {
+        let rotated = rotate(&admin, kid, SECRETS[number], 60_000).await;
         assert_eq!(rotated.unwrap(), Rotation::Rotated);
         fixture.advance(secs(2)).await;
     };
     let worker = fixture.worker_with("w", |config| config.max_concurrent_tasks = 9).await;
     for back in [false, true] {
         let kid = |number: usize| format!("k{number}-{back}");
-        rotate(1, &kid(1)).await;
+        rotate_to(1, &kid(1)).await;
         let id = submit(&client, work()).await;
         let waitpoint = suspended(claim(&worker).await).await;
         assert!(waitpoint.token.expose().starts_with(&kid(1)));
-        rotate(2, &kid(2)).await;
+        rotate_to(2, &kid(2)).await;
         if back {
-            rotate(1, &kid(1)).await;
+            rotate_to(1, &kid(1)).await;
         }
-        rotate(3, &kid(3)).await;
+        rotate_to(3, &kid(3)).await;
         let sent = send(&client, &id, &waitpoint, "approved").await.unwrap();
         let resumed = matches!(sent, SignalOutcome::TriggeredResume { .. });
         assert!(resumed, "back {back}: {sent:?}");
@@ -161,7 +163,7 @@ pub async fn a_token_outlives_rotations_within_its_grace(fixture: &Fixture) {
     }
     let id = submit(&client, work()).await;
     let waitpoint = suspended(claim(&worker).await).await;
-    let last = admin.rotate_waitpoint_secret("last", SECRETS[0], 10_000).await.unwrap();
+    let last = rotate(&admin, "last", SECRETS[0], 10_000).await.unwrap();
     assert_eq!(last, Rotation::Rotated);
     fixture.advance(secs(10)).await;
     let late = send(&client, &id, &waitpoint, "approved").await;
@@ -171,9 +173,8 @@ pub async fn a_token_outlives_rotations_within_its_grace(fixture: &Fixture) {
 /// The same secret again is not a rotation; another one under the same kid is a conflict.
 pub async fn rotations_are_recognised(fixture: &Fixture) {
     let admin = fixture.admin().await;
-    let rotate = async |kid: &str, secret: &str, grace: u64| {
-        admin.rotate_waitpoint_secret(kid, secret, grace).await
-    };
+    let rotate =
+        async |kid: &str, secret: &str, grace: u64| rotate(&admin, kid, secret, grace).await;
     assert_eq!(rotate("k1", "c0ffee", 0).await.unwrap(), Rotation::Rotated);
     assert_eq!(rotate("k1", "C0FFEE", 0).await.unwrap(), Rotation::Noop);
     assert_eq!(kind(rotate("k1", "c0ffef", 0).await), RejectionKind::RotationConflict);

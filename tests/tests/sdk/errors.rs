@@ -19,8 +19,8 @@ use ff_tests::Fixture;
 use ff_tests::faulty_backend::any;
 use ff_tests::fixture::{NAMESPACE, PARTITIONS, lane};
 use ff_tests::kit::{
-    append_frame, claim, claim_of, complete, fence_of, grant, grant_request, kind_of, ms, renew,
-    secs, send, submit, suspend_command, work,
+    append_frame, ask_to_reclaim, claim, claim_of, complete, fence_of, grant, grant_request,
+    kind_of, ms, renew, rotate, secs, send, submit, suspend_command, work,
 };
 
 /// Rejections that no caller gets as an error. With `Unread` a rule asks its operation for facts,
@@ -181,11 +181,11 @@ async fn by_leases(fixture: &Fixture, client: &Client, reached: &mut Reached) {
     reached.by(client.execute(complete(id, FenceParts { lease_id: None, ..fence })).await);
     let stale = FenceParts { lease_epoch: Some(task.lease_epoch().next()), ..fence };
     reached.by(client.execute(complete(id, stale)).await);
-    reached.by(admin.issue_reclaim_grant(&id, worker.config(), 1_000).await);
+    reached.by(ask_to_reclaim(&admin, &worker, &id).await);
     drop(task);
     fixture.advance(secs(30)).await;
     reached.by(client.execute(renew(id, fence, 1_000)).await);
-    reached.by(admin.issue_reclaim_grant(&id, worker.config(), 1_000).await);
+    reached.by(ask_to_reclaim(&admin, &worker, &id).await);
 
     let id = submit(client, work()).await;
     let task = claim(&worker).await;
@@ -240,10 +240,10 @@ async fn by_output(fixture: &Fixture, client: &Client, reached: &mut Reached) {
 
 async fn by_secrets(fixture: &Fixture, reached: &mut Reached) {
     let admin = fixture.admin().await;
-    reached.by(admin.rotate_waitpoint_secret("", "00", 0).await);
-    reached.by(admin.rotate_waitpoint_secret("k2", "no hex", 0).await);
-    reached.by(admin.rotate_waitpoint_secret("k2", "00", u64::MAX).await);
-    reached.by(admin.rotate_waitpoint_secret("k1", "00", 0).await);
+    reached.by(rotate(&admin, "", "00", 0).await);
+    reached.by(rotate(&admin, "k2", "no hex", 0).await);
+    reached.by(rotate(&admin, "k2", "00", u64::MAX).await);
+    reached.by(rotate(&admin, "k1", "00", 0).await);
 }
 
 /// A call for a life that has ended: it read the first life, and before its commit arrived, the

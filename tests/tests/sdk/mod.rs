@@ -1,6 +1,7 @@
 //! The SDK over the memory backend: workers, tasks, clients, the runtime and the completion stream,
-//! in paused time (`docs/spec.md`, 11).
+//! in paused time (`docs/spec.md`, 11); the admin client also over HTTP, in real time.
 
+mod admin;
 mod audit;
 mod claiming;
 mod client;
