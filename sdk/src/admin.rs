@@ -265,7 +265,7 @@ impl FlowFabricAdminClient {
     ///
     /// Not cancel safe: the format may or may not be activated. The call can be repeated.
     pub async fn activate_format(&self, format: u8) -> Result<(), SdkError> {
-        self.embedded("activate_format")?.activate_format(format).await
+        self.embedded()?.activate_format(format).await
     }
 
     /// Lists the valid secrets, oldest first, by key ID and fingerprint; never their bytes. The
@@ -280,17 +280,18 @@ impl FlowFabricAdminClient {
     ///
     /// Cancel safe.
     pub async fn list_waitpoint_secrets(&self) -> Result<Vec<SecretInfo>, SdkError> {
-        self.embedded("list_waitpoint_secrets")?.list_waitpoint_secrets().await
+        self.embedded()?.list_waitpoint_secrets().await
     }
 
     /// The connection to the store, for calls that no server offers.
-    fn embedded(&self, call: &'static str) -> Result<&Embedded, SdkError> {
+    fn embedded(&self) -> Result<&Embedded, SdkError> {
         match &self.transport {
             Transport::Embedded(embedded) => Ok(embedded),
             #[cfg(feature = "http")]
             Transport::Http(_) => {
-                let message = "is not offered over HTTP: connect to the store";
-                Err(SdkError::config("admin client", call, message))
+                let message = "is that of a server, which does not offer this call: connect to the \
+                               store";
+                Err(SdkError::config("admin client", "url", message))
             }
         }
     }

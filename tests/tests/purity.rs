@@ -93,15 +93,28 @@ fn the_library_in_process_needs_no_redis_client_and_no_runtime() {
     assert!(present.contains("mlua") && tree("ff-io-valkey", "1").contains("redis"));
 }
 
+/// The bodies cost a program that does not use HTTP nothing, and TLS is that of ring everywhere.
+#[test]
+fn only_the_transport_of_http_needs_a_client_and_a_runtime() {
+    let bodies = tree("ff-io-http", "99");
+    let transport = tree_with("ff-io-http", "99", &["--features", "client"]);
+    let wanted = ["reqwest", "rustls", "ring", "tokio"];
+    assert!(wanted.iter().all(|name| transport.contains(*name) && !bodies.contains(*name)));
+    let unwanted = ["aws-lc-rs", "openssl", "native-tls", "h2"];
+    let found: Vec<_> = unwanted.iter().filter(|name| transport.contains(**name)).collect();
+    assert!(found.is_empty(), "the transport depends on {found:?}");
+}
+
 #[test]
 fn dependencies_between_crates_go_one_way() {
     let every: &[&str] = &["--all-features"];
-    let permitted: [(&str, &[&str], &[&str]); 6] = [
+    let permitted: [(&str, &[&str], &[&str]); 7] = [
         ("ff-core", every, &[]),
+        ("ff-io-http", every, &["ff-core"]),
         ("ff-io-valkey", every, &["ff-core"]),
         // Only the default features include Valkey.
-        ("ff-sdk", &["--no-default-features"], &["ff-core", "ff-sdk-macros"]),
-        ("ff-sdk", every, &["ff-core", "ff-io-valkey", "ff-sdk-macros"]),
+        ("ff-sdk", &["--no-default-features"], &["ff-core", "ff-io-http", "ff-sdk-macros"]),
+        ("ff-sdk", every, &["ff-core", "ff-io-http", "ff-io-valkey", "ff-sdk-macros"]),
         ("ff-sim", every, &["ff-core", "ff-io-valkey", "ff-sdk", "ff-sim-macros"]),
         ("flowfabric-cli", every, &["ff-core", "ff-sdk"]),
     ];

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use ff_sdk::core::error::TABLE;
 use ff_sdk::{
     Applied, ClaimForWorkerRequest, ClaimForWorkerResponse, ErrorClass, FlowFabricAdminClient,
-    LaneId, Namespace, RejectionKind, RotateWaitpointSecretRequest, SdkError, TABLE, WorkerConfig,
+    LaneId, Namespace, RejectionKind, RotateWaitpointSecretRequest, SdkError, WorkerConfig,
     WorkerGrant, WorkerId, WorkerInstanceId,
 };
 use ff_tests::kit::ms;
@@ -282,6 +283,6 @@ async fn an_invalid_request_is_not_sent() {
     let error = admin.rotate_waitpoint_secret(bad).await.unwrap_err();
     assert_eq!(error.rejection_kind(), Some(RejectionKind::InvalidSecretHex));
     let error = admin.activate_format(2).await.unwrap_err();
-    assert!(matches!(error, SdkError::Config { field: "activate_format", .. }), "{error:?}");
+    assert!(matches!(error, SdkError::Config { field: "url", .. }), "{error:?}");
     assert!(stub.received().is_empty());
 }
