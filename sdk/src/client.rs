@@ -136,10 +136,21 @@ impl Client {
             Connection::open(backend, config.partition_config, context, sources).await?;
         let connection = Arc::new(connection);
         let end_watches = Arc::new(EndWatches::new(connection.clone()));
+        Ok(Self::of(config, connection, end_watches))
+    }
+
+    /// A client for another namespace over the same connection. Nothing is sent.
+    pub fn in_namespace(&self, namespace: &Namespace) -> Self {
+        let Inner { connection, config, end_watches, .. } = &*self.0;
+        let config = ClientConfig { namespace: namespace.clone(), ..config.clone() };
+        Self::of(config, connection.clone(), end_watches.clone())
+    }
+
+    fn of(config: ClientConfig, connection: Arc<Connection>, end_watches: Arc<EndWatches>) -> Self {
         let (latest_created, in_flight) = (Mutex::default(), Semaphore::new(config.max_in_flight));
         let repeats = AtomicBool::new(false);
         let inner = Inner { connection, config, latest_created, in_flight, repeats, end_watches };
-        Ok(Self(Arc::new(inner)))
+        Self(Arc::new(inner))
     }
 
     /// Submits one execution (`docs/spec.md`, 4: create): a [`Submission`] or a

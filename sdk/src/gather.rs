@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use ff_core::agent::Completions;
 use ff_core::error::{Applied, EngineError};
-use ff_core::execution::{Complete, Decide};
+use ff_core::execution::{Complete, Decide, InNamespace};
 use ff_core::op::{CarryCommand, Committed};
 use ff_core::partition::Partition;
 use ff_core::time::DurationMs;
@@ -13,6 +13,8 @@ use tokio::sync::oneshot;
 
 use crate::shared::{Connection, lock};
 
+/// A completion sees the executions of its namespace only.
+type Carried = CarryCommand<InNamespace<Complete>>;
 type Outcome = Result<Committed<<Complete as Decide>::Outcome>, EngineError>;
 
 /// The completions of a process, by partition.
@@ -22,7 +24,7 @@ pub(crate) struct Gatherer {
 }
 
 struct Waiting {
-    operation: CarryCommand<Complete>,
+    operation: Carried,
     answer: oneshot::Sender<Outcome>,
 }
 
@@ -34,7 +36,7 @@ impl Gatherer {
     pub(crate) async fn complete(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
-        operation: CarryCommand<Complete>,
+        operation: Carried,
     ) -> Outcome {
         let partition = operation.command().execution_id().partition();
         let (answer, answered) = oneshot::channel();

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
-use ff_core::agent::WorkerProfile;
+use ff_core::agent::{Served, WorkerProfile};
 use ff_core::backend::EngineBackend;
 use ff_core::id::{Namespace, Nonce, WorkerInstanceId};
 use ff_core::op::OperationContext;
@@ -123,9 +123,8 @@ impl Process {
         })
     }
 
-    /// Returns the group of a worker: those that serve the same, with the same time between looks.
-    pub(crate) fn group(&self, profile: &WorkerProfile, look_every: DurationMs) -> Arc<ClaimGroup> {
-        let served = profile.served();
+    /// Returns the group of the workers that serve the same, with the same time between looks.
+    pub(crate) fn group(&self, served: Served, look_every: DurationMs) -> Arc<ClaimGroup> {
         let mut groups = lock(&self.groups);
         groups.retain(|group| group.strong_count() > 0);
         let fits = |group: &Weak<ClaimGroup>| {

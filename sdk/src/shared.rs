@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ff_core::agent::WorkerProfile;
 use ff_core::backend::EngineBackend;
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
@@ -19,6 +20,7 @@ use tokio::time::{Duration, Instant};
 use tracing::Instrument;
 
 use crate::charges::Charges;
+use crate::config::WorkerConfig;
 use crate::drive::{drive, drive_within};
 use crate::error::SdkError;
 use crate::handing_over::HandOvers;
@@ -110,6 +112,22 @@ impl Connection {
                 );
                 Err(SdkError::config("connect", "partition_config", message))
             }
+        }
+    }
+
+    /// The agent's view of a worker's configuration.
+    pub(crate) fn profile(&self, config: &WorkerConfig) -> WorkerProfile {
+        WorkerProfile {
+            namespace: config.namespace.clone(),
+            lanes: config.lanes.clone(),
+            kinds: config.kinds.clone(),
+            worker: config.worker_id.clone(),
+            instance: config.worker_instance_id.clone(),
+            capabilities: config.capabilities.clone(),
+            slots: config.max_concurrent_tasks,
+            lease_ttl: DurationMs::from(config.lease_ttl),
+            context: self.context.clone(),
+            partitions: self.partitions,
         }
     }
 

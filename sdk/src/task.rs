@@ -11,7 +11,7 @@ use ff_core::budget::ReportUsageResult;
 use ff_core::error::{EngineError, ErrorClass};
 use ff_core::execution::{
     AttemptKind, Cancel, CancelledBy, Claimed, Complete, Decide, DelayExecution, Fail, FailOutcome,
-    FenceParts, MoveToWaitingChildren, Renew, RetryAdvice, UpdateProgress,
+    FenceParts, InNamespace, MoveToWaitingChildren, Renew, RetryAdvice, UpdateProgress,
 };
 use ff_core::id::{
     AttemptId, AttemptIndex, BudgetId, ExecutionId, ExecutionKind, FailureCategory, LaneId,
@@ -364,8 +364,7 @@ impl ClaimedTask {
         dedup_key: Option<&str>,
     ) -> Result<ReportUsageResult, SdkError> {
         let state = self.owner.slot.state();
-        let namespace = lock(&state.agent).profile().namespace.clone();
-        state.connection.report_usage(&namespace, budget, amounts, dedup_key).await
+        state.connection.report_usage(&state.namespace(), budget, amounts, dedup_key).await
     }
 
     /// Completes the execution. The result is stored byte for byte, at most 1 MiB; no result and an
@@ -388,6 +387,7 @@ impl ClaimedTask {
         let (execution_id, fence) = (self.execution_id(), self.fence());
         let command = Complete { execution_id, fence, result: result.map(Bytes::from) };
         let state = self.owner.slot.state();
+        let command = InNamespace { namespace: state.namespace(), command };
         let (name, patience) = (command.name(), state.connection.patience());
         let operation = CarryCommand::knowing(command, self.known(), patience);
         let result = state.gatherer.complete(&state.connection, operation).await;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use ff_core::agent::{LeaseLost, Registration, WorkerAgent};
-use ff_core::id::{AttemptId, ExecutionId, LeaseId};
+use ff_core::id::{AttemptId, ExecutionId, LeaseId, Namespace};
 use ff_core::time::TimestampMs;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -119,6 +119,11 @@ impl WorkerState {
             registration: Mutex::new(registration),
             instance,
         }
+    }
+
+    /// The namespace whose executions the worker claims.
+    pub(crate) fn namespace(&self) -> Namespace {
+        lock(&self.agent).profile().namespace.clone()
     }
 
     /// Ends the sleep of the task that keeps the leases and the registration.
@@ -360,7 +365,7 @@ mod tests {
             context: process.connection.context().clone(),
             partitions: process.connection.partitions,
         };
-        let group = process.group(&profile, DurationMs::from_secs(1));
+        let group = process.group(profile.served(), DurationMs::from_secs(1));
         let (version, nonce) = (config.version, process.nonce);
         let entropy = Entropy::from_u64(1);
         let registration = Registration::new(&profile, version, false, nonce, entropy.clone());

@@ -5,7 +5,7 @@ mod granted;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ff_core::agent::{ClaimedWork, Registration, WorkerAgent, WorkerProfile};
+use ff_core::agent::{ClaimedWork, Registration, Served, WorkerAgent};
 use ff_core::backend::{CompletionBackend, EngineBackend};
 use ff_core::capability::Capabilities;
 use ff_core::execution::{ExecutionSnapshot, SignalOutcome, snapshot};
@@ -134,20 +134,9 @@ impl FlowFabricWorker {
         config.check()?;
         let process = Process::of(&config, backend).await?;
         let connection = &process.connection;
-        let profile = WorkerProfile {
-            namespace: config.namespace.clone(),
-            lanes: config.lanes.clone(),
-            kinds: config.kinds.clone(),
-            worker: config.worker_id.clone(),
-            instance: config.worker_instance_id.clone(),
-            capabilities: config.capabilities.clone(),
-            slots: config.max_concurrent_tasks,
-            lease_ttl: DurationMs::from(config.lease_ttl),
-            context: connection.context().clone(),
-            partitions: connection.partitions,
-        };
+        let profile = connection.profile(&config);
         let look_every = DurationMs::from(config.claim_poll_interval);
-        let group = process.group(&profile, look_every);
+        let group = process.group(profile.served(), look_every);
         let (version, nonce, entropy) =
             (config.version.clone(), process.nonce, connection.entropy());
         let registration = Registration::new(&profile, version, config.take_over, nonce, entropy);
@@ -286,9 +275,8 @@ impl FlowFabricWorker {
     /// The workers that claim only these kinds, which are some of those that this one serves.
     pub(crate) fn group_of(&self, kinds: Kinds) -> Arc<ClaimGroup> {
         let look_every = DurationMs::from(self.0.config.claim_poll_interval);
-        let mut profile = lock(&self.0.upkeep.state.agent).profile().clone();
-        profile.kinds = kinds;
-        self.0.process.group(&profile, look_every)
+        let served = lock(&self.0.upkeep.state.agent).profile().served();
+        self.0.process.group(Served { kinds, ..served }, look_every)
     }
 
     /// Waits until there may be work: until a wake-up reports some, or until it is time to look,
