@@ -4,8 +4,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ff_sdk::RequestId;
-use ff_sdk::{Budget, BudgetChanged, BudgetReset, BudgetSettings};
-use serde_json::{Value, json};
+use ff_sdk::{Budget, BudgetChanged, BudgetSettings};
+use ff_server::view;
+use serde_json::json;
 
 use crate::args::{BudgetsArgs, BudgetsCommand, Limit, ListBudgetsArgs, OneBudgetArgs};
 use crate::backend;
@@ -80,7 +81,7 @@ fn settings(
 fn changed(done: &str, changed: &BudgetChanged, json: bool) -> Result<(), CliError> {
     let BudgetChanged { budget, repeated } = changed;
     if json {
-        let mut object = object(budget);
+        let mut object = view::budget(budget);
         object["repeated"] = json!(repeated);
         return print_line(object);
     }
@@ -106,7 +107,7 @@ async fn list(args: ListBudgetsArgs) -> Result<(), CliError> {
 
 fn show(budgets: &[Budget], json: bool) -> Result<(), CliError> {
     if json {
-        return budgets.iter().try_for_each(|budget| print_line(object(budget)));
+        return budgets.iter().try_for_each(|budget| print_line(view::budget(budget)));
     }
     let mut rows = table(&["budget", "dimension", "used", "soft", "hard", "resets"]);
     let limit = |limit: u64| if limit == 0 { "none".to_owned() } else { limit.to_string() };
@@ -123,27 +124,4 @@ fn show(budgets: &[Budget], json: bool) -> Result<(), CliError> {
         }
     }
     print(&fitted(rows))
-}
-
-fn object(budget: &Budget) -> Value {
-    let every = match budget.reset {
-        BudgetReset::Never => None,
-        BudgetReset::Every { every, .. } => Some(every),
-    };
-    let dimensions = budget.dimensions.iter().map(|usage| {
-        json!({
-            "dimension": usage.dimension,
-            "used": usage.used,
-            "soft": usage.soft,
-            "hard": usage.hard,
-        })
-    });
-    json!({
-        "budget": budget.id,
-        "dimensions": dimensions.collect::<Vec<_>>(),
-        "period_start": budget.period_start,
-        "reset_every_ms": every,
-        "resets_at": budget.resets_at(),
-        "created_at": budget.created_at,
-    })
 }

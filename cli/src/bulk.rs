@@ -10,12 +10,12 @@ use ff_sdk::{
     Bulk, BulkCommand, BulkOutcome, BulkPage, Client, ListOrder, ListPosition, PublicState,
     SdkError,
 };
+use ff_server::PageCursor;
 use indicatif::ProgressBar;
 use serde_json::json;
 
 use crate::args::ManyArgs;
 use crate::backend;
-use crate::cursor::PageCursor;
 use crate::exit::{CliError, FAILED, print, print_line, warn};
 use crate::list::executions_table;
 use crate::progress;

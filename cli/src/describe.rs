@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use ff_sdk::core::execution::{AttemptEnd, ExecutionSnapshot, Outcome, ValueKind};
 use ff_sdk::{EngineError, SdkError};
+use ff_server::view::text_or_hex;
 use serde_json::{Value, json};
 
 use crate::args::ExecutionArgs;
 use crate::exit::{CliError, print, print_line};
 use crate::report::{counted, name_value_table, shortened, time};
-use crate::results::text_or_hex;
 use crate::{backend, waitpoints};
 
 /// The most characters of a payload or a result in the table.

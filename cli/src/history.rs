@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use ff_sdk::History;
 use ff_sdk::core::execution::{AttemptEnd, AttemptSummary};
-use serde_json::{Value, json};
+use ff_server::view;
 
 use crate::args::ExecutionArgs;
 use crate::exit::{CliError, print};
@@ -17,21 +17,8 @@ pub async fn history(args: ExecutionArgs) -> Result<ExitCode, CliError> {
     let client = backend::client(&args.store).await?;
     let history = client.history(&args.id).await;
     let history = history.map_err(|error| backend::call_error(&client, &args.id, error))?;
-    print(&if args.json { object(&history) } else { text(&history) })?;
+    print(&if args.json { format!("{}\n", view::history(&history)) } else { text(&history) })?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn object(history: &History) -> String {
-    let event = |entry: &ff_sdk::HistoryEntry| {
-        json!({
-            "at": entry.at,
-            "version": entry.version,
-            "epoch": entry.epoch,
-            "event": entry.event,
-        })
-    };
-    let events: Vec<Value> = history.events.iter().map(event).collect();
-    format!("{}\n", json!({"attempts": history.attempts, "events": events}))
 }
 
 fn text(history: &History) -> String {

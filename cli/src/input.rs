@@ -6,9 +6,9 @@ use std::path::Path;
 use ff_sdk::core::policy::ExecutionPolicy;
 use ff_sdk::core::time::DurationMs;
 use ff_sdk::{Client, Submission};
+use ff_server::{JobLine, JobPayload};
 
 use crate::exit::CliError;
-use crate::job_line::{JobLine, Payload};
 use crate::lines::Lines;
 use crate::shell::ShellJob;
 
@@ -67,7 +67,7 @@ fn parse(
     if !job.quotas.is_empty() || !job.budgets.is_empty() {
         return Err("remove `quotas` and `budgets`: only ff submit supports them".to_owned());
     }
-    ShellJob::parse(job.payload.as_ref().map_or("null", Payload::text).as_bytes())?;
+    ShellJob::parse(job.payload.as_ref().map_or("null", JobPayload::text).as_bytes())?;
     if let Some(key) = &job.idempotency_key {
         let (first_line, first) = keys.entry(key.clone()).or_insert_with(|| (line, job.clone()));
         if *first != job {

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use ff_sdk::{LaneChange, LaneNote, LaneState, LaneStatus};
-use serde_json::{Value, json};
+use ff_server::view;
+use serde_json::json;
 
 use crate::advice::{self, quoted};
 use crate::args::{LanesArgs, ListLanesArgs, SetLaneArgs};
@@ -34,7 +35,7 @@ async fn set(state: LaneState, args: SetLaneArgs) -> Result<(), CliError> {
         return print_line(json!({
             "lane": lane,
             "state": now.state,
-            "since": time_or_null(now.since),
+            "since": view::time_or_null(now.since),
             "changed": changed.is_change(),
             "before": before.state,
         }));
@@ -60,7 +61,7 @@ async fn list(args: ListLanesArgs) -> Result<(), CliError> {
     let client = backend::client(&args.store).await?;
     let lanes = client.lanes().await.map_err(CliError::runtime)?;
     if args.json {
-        return lanes.iter().try_for_each(|lane| print_line(object(lane)));
+        return lanes.iter().try_for_each(|lane| print_line(view::lane(lane)));
     }
     if lanes.is_empty() {
         let namespace = client.namespace();
@@ -82,21 +83,4 @@ async fn list(args: ListLanesArgs) -> Result<(), CliError> {
         ]);
     }
     print(&fitted(rows))
-}
-
-fn object(status: &LaneStatus) -> Value {
-    let LaneStatus { lane, setting, has_waiting, .. } = status;
-    json!({
-        "lane": lane,
-        "state": setting.state,
-        "since": time_or_null(setting.since),
-        "by": setting.by,
-        "reason": setting.reason,
-        "has_waiting": has_waiting,
-    })
-}
-
-/// A time in milliseconds; null for a lane that was never changed.
-fn time_or_null(at: ff_sdk::TimestampMs) -> Value {
-    if at == ff_sdk::TimestampMs::ZERO { Value::Null } else { json!(at) }
 }

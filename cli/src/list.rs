@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use ff_sdk::core::execution::ExecutionSnapshot;
 use ff_sdk::{Client, ListFilter, ListOrder, ListPosition, Quarantined};
+use ff_server::PageCursor;
 use serde_json::json;
 
 use crate::advice;
 use crate::args::ListArgs;
 use crate::backend;
-use crate::cursor::PageCursor;
 use crate::exit::{CliError, Stdout, warn};
 use crate::progress;
 use crate::report::{counted, printable, table, time};

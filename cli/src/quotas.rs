@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use ff_sdk::{Quota, QuotaLimits, QuotaUsage};
+use ff_sdk::{QuotaLimits, QuotaUsage};
+use ff_server::view;
 use serde_json::{Value, json};
 
 use crate::args::{ListQuotasArgs, OneQuotaArgs, QuotasArgs, QuotasCommand, SetQuotaArgs};
@@ -55,8 +56,8 @@ async fn set(args: SetQuotaArgs) -> Result<(), CliError> {
     let client = backend::client(&store).await?;
     let change = client.set_quota(&quota, limits).await?;
     if json {
-        let mut object = object(&change.quota);
-        object["before"] = change.before.map_or(Value::Null, limits_object);
+        let mut object = view::quota(&change.quota);
+        object["before"] = change.before.map_or(Value::Null, view::quota_limits);
         return print_line(object);
     }
     let limits = limits_words(limits);
@@ -77,7 +78,7 @@ async fn list(args: ListQuotasArgs) -> Result<(), CliError> {
     let client = backend::client(&args.store).await?;
     let quotas = client.quotas().await?;
     if args.json {
-        return quotas.iter().try_for_each(|quota| print_line(object(quota)));
+        return quotas.iter().try_for_each(|quota| print_line(view::quota(quota)));
     }
     if quotas.is_empty() {
         let namespace = client.namespace();
@@ -100,16 +101,7 @@ async fn list(args: ListQuotasArgs) -> Result<(), CliError> {
 fn show(usage: &QuotaUsage, json: bool) -> Result<(), CliError> {
     let QuotaUsage { of, limits, holders, admitted, at, .. } = usage;
     if json {
-        let holders = holders
-            .iter()
-            .map(|holder| json!({ "execution_id": holder.execution, "since": holder.since }));
-        let mut object = limits_object(*limits);
-        object["quota"] = json!(of.quota);
-        object["key"] = json!(of.key);
-        object["holders"] = holders.collect();
-        object["started_in_window"] = json!(admitted);
-        object["at"] = json!(at);
-        return print_line(object);
+        return print_line(view::quota_usage(usage));
     }
     print_line(format_args!("quota {of}, as of {}", time(*at)))?;
     if let Some(rate) = limits.rate {
@@ -140,20 +132,4 @@ fn limits_words(limits: QuotaLimits) -> String {
         format!("{starts} in {}", duration(rate.window))
     });
     concurrency.into_iter().chain(rate).collect::<Vec<_>>().join(" and ")
-}
-
-fn limits_object(limits: QuotaLimits) -> Value {
-    json!({
-        "concurrency": limits.concurrency,
-        "rate": limits.rate.map(|rate| rate.max),
-        "window_ms": limits.rate.map(|rate| rate.window),
-    })
-}
-
-fn object(quota: &Quota) -> Value {
-    let mut object = limits_object(quota.limits);
-    object["quota"] = json!(quota.id);
-    object["created_at"] = json!(quota.created_at);
-    object["updated_at"] = json!(quota.updated_at);
-    object
 }

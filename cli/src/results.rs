@@ -10,6 +10,7 @@ use ff_sdk::core::id::ExecutionId;
 use ff_sdk::core::state::TerminalOutcome;
 use ff_sdk::core::time::TimestampMs;
 use ff_sdk::{Client, SdkError};
+use ff_server::view::text_or_hex;
 use serde::Serialize;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -88,24 +89,6 @@ pub async fn read(client: Client, id: ExecutionId) -> Result<Option<JobResult>, 
         result_hex,
         failure: snapshot.outcome.as_ref().and_then(Outcome::failure).cloned(),
     }))
-}
-
-/// A value as text, or in hexadecimal if it is not text.
-pub fn text_or_hex(bytes: Option<&[u8]>) -> (Option<String>, Option<String>) {
-    match bytes.map(std::str::from_utf8) {
-        None => (None, None),
-        Some(Ok(text)) => (Some(text.to_owned()), None),
-        Some(Err(_)) => (None, bytes.map(hex)),
-    }
-}
-
-/// Bytes as hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String never fails");
-        text
-    })
 }
 
 /// How many results are read at the same time.

@@ -3,7 +3,12 @@
 use std::process::ExitCode;
 
 use ff_sdk::core::token::{Rotation, SecretInfo};
+<<<<<<< HEAD
 use ff_sdk::{FlowFabricAdminClient, RejectionKind, RotateWaitpointSecretRequest, SdkError};
+=======
+use ff_sdk::{FlowFabricAdminClient, RejectionKind, SdkError};
+use ff_server::view::hex;
+>>>>>>> 22f84aca (server: routes for submitters, workers and operators over HTTP)
 use serde_json::json;
 
 use crate::advice;
@@ -11,7 +16,6 @@ use crate::args::{ListSecretsArgs, RotateArgs, SecretCommand, SecretSource};
 use crate::exit::{CliError, print, print_line};
 use crate::operate::rejection;
 use crate::report::{table, time, wire_name};
-use crate::results::hex;
 use crate::terminal::fitted;
 use crate::{backend, confidential};
 

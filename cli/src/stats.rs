@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comfy_table::CellAlignment;
 use ff_sdk::{CountedState, LaneStats, Stats};
-use serde_json::{Map, Value, json};
+use ff_server::view;
 
 use crate::args::StatsArgs;
 use crate::backend;
@@ -53,7 +53,7 @@ pub async fn stats(args: StatsArgs) -> Result<ExitCode, CliError> {
         );
     }
     if json {
-        lanes.iter().try_for_each(|lane| print_line(object(lane, counted)))?;
+        lanes.iter().try_for_each(|lane| print_line(view::lane_stats(lane, counted)))?;
     } else if lanes.is_empty() {
         let namespace = client.namespace();
         match lane {
@@ -101,16 +101,4 @@ fn age(age: Duration) -> String {
         (0, hours, minutes) => format!("{hours} h {minutes} min"),
         (days, hours, _) => format!("{days} d {hours} h"),
     }
-}
-
-/// The JSON of a lane: every state with its number, also those without executions.
-fn object(lane: &LaneStats, counted: bool) -> Value {
-    let states = CountedState::ALL.iter();
-    let states: Map<String, Value> =
-        states.map(|state| (state.to_string(), json!(lane.count(*state)))).collect();
-    json!({
-        "lane": lane.lane,
-        "states": if counted { Value::Object(states) } else { Value::Null },
-        "oldest_waiting_ms": lane.oldest.map(|oldest| oldest.as_millis() as u64),
-    })
 }

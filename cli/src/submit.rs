@@ -9,11 +9,11 @@ use ff_sdk::core::error::ErrorClass;
 use ff_sdk::core::id::ExecutionKind;
 use ff_sdk::core::policy::ExecutionPolicy;
 use ff_sdk::{Client, CreateOutcome, EngineError, ExecutionId, SdkError, Submission};
+use ff_server::JobLine;
 use serde_json::json;
 
 use crate::args::SubmitArgs;
 use crate::exit::{CliError, FAILED, print, warn};
-use crate::job_line::JobLine;
 use crate::lines::Lines;
 use crate::progress::Submitting;
 use crate::report::counted;

@@ -6,13 +6,13 @@ use std::time::Duration;
 use ff_sdk::core::id::AttemptIndex;
 use ff_sdk::core::store::Cursor;
 use ff_sdk::{Client, CloseReason, SdkError, StoredFrame, Tail, TailItem};
+use ff_server::view;
 use serde_json::{Value, json};
 
 use crate::args::TailArgs;
 use crate::backend;
 use crate::exit::{CliError, Stdout, warn};
 use crate::report::{printable, time, wire_name};
-use crate::results::text_or_hex;
 use crate::shutdown::{self, Shutdown};
 
 /// The number of frames in a page with --no-follow.
@@ -127,7 +127,7 @@ struct Printer {
 impl Printer {
     fn frame(&mut self, attempt: AttemptIndex, stored: &StoredFrame) -> Result<(), CliError> {
         let text = match self.json {
-            true => format!("{}\n", object(attempt, stored)),
+            true => format!("{}\n", view::frame(attempt, stored)),
             false => lines(stored),
         };
         self.out.print(&text)
@@ -153,24 +153,6 @@ impl Printer {
     fn line(&mut self, text: &str, object: &Value) -> Result<(), CliError> {
         self.out.print(&if self.json { format!("{object}\n") } else { format!("{text}\n") })
     }
-}
-
-fn object(attempt: AttemptIndex, stored: &StoredFrame) -> Value {
-    let frame = &stored.frame;
-    let (text, hex) = text_or_hex(Some(&frame.payload));
-    let mut object = json!({
-        "attempt": attempt,
-        "sequence": frame.sequence,
-        "type": frame.frame_type,
-        "metadata": frame.metadata,
-        "payload": text,
-        "at": stored.at,
-        "cursor": stored.cursor.to_string(),
-    });
-    if let Some(hex) = hex {
-        object["payload_hex"] = json!(hex);
-    }
-    object
 }
 
 /// A frame as text. All lines but the first are indented, so that no payload looks like another
@@ -231,9 +213,9 @@ mod tests {
 
     #[test]
     fn a_payload_that_is_not_text_is_hexadecimal_in_json() {
-        let line = object(AttemptIndex(1), &stored(b"\xff\x01"));
+        let line = view::frame(AttemptIndex(1), &stored(b"\xff\x01"));
         assert_eq!((&line["payload"], &line["payload_hex"]), (&Value::Null, &json!("ff01")));
-        let line = object(AttemptIndex(1), &stored(b"text"));
+        let line = view::frame(AttemptIndex(1), &stored(b"text"));
         assert_eq!((&line["payload"], line.get("payload_hex")), (&json!("text"), None));
     }
 }

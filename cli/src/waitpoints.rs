@@ -8,7 +8,7 @@ use ff_sdk::core::execution::{
     WaitpointState,
 };
 use ff_sdk::{CountKind, ExecutionId, SignalMatcher};
-use serde_json::json;
+use ff_server::view;
 
 use crate::advice;
 use crate::args::ExecutionArgs;
@@ -21,19 +21,11 @@ use crate::terminal::fitted;
 pub async fn waitpoints(args: ExecutionArgs) -> Result<ExitCode, CliError> {
     let client = backend::client(&args.store).await?;
     let snapshot = backend::describe(&client, &args.id).await?;
-    print(&if args.json { object(&snapshot) } else { text(&snapshot) })?;
+    print(&match args.json {
+        true => format!("{}\n", view::waitpoints(&snapshot)),
+        false => text(&snapshot),
+    })?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn object(snapshot: &ExecutionSnapshot) -> String {
-    let object = json!({
-        "execution_id": snapshot.execution_id,
-        "state": snapshot.state.public_state,
-        "suspension": snapshot.suspension,
-        "waitpoints": snapshot.waitpoints,
-        "signals": snapshot.signals,
-    });
-    format!("{object}\n")
 }
 
 fn text(snapshot: &ExecutionSnapshot) -> String {

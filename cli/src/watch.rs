@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ff_sdk::core::backend::{CompletionFilter, CompletionItem, Completions, CursorError};
 use ff_sdk::{Client, JournalCompletions, StoreId};
-use serde_json::json;
+use ff_server::view;
 
 use crate::args::WatchArgs;
 use crate::backend;
@@ -154,15 +154,11 @@ fn store_cursor(
 
 /// The line of an item.
 fn text(item: &CompletionItem, as_json: bool) -> Result<String, CliError> {
+    if let (true, Some(object)) = (as_json, view::completion(item)) {
+        return Ok(format!("{object}\n"));
+    }
     match item {
-        CompletionItem::Completed { execution_id, namespace, lane, tags, outcome, failure, at } => {
-            if as_json {
-                let object = json!({
-                    "item": "completed", "execution_id": execution_id, "namespace": namespace,
-                    "lane": lane, "tags": tags, "outcome": outcome, "failure": failure, "at": at,
-                });
-                return Ok(format!("{object}\n"));
-            }
+        CompletionItem::Completed { execution_id, lane, tags, outcome, failure, at, .. } => {
             let mut line = format!("{}  {execution_id}  {lane}  {outcome}", time(*at));
             if let Some(failure) = failure {
                 line += &format!(" ({}: {})", failure.category, failure.reason.trim());
@@ -171,9 +167,6 @@ fn text(item: &CompletionItem, as_json: bool) -> Result<String, CliError> {
                 line += &format!("  {key}={value}");
             }
             Ok(format!("{}\n", printable(&line)))
-        }
-        CompletionItem::Gap { partition } if as_json => {
-            Ok(format!("{}\n", json!({"item": "gap", "partition": partition.index})))
         }
         CompletionItem::Gap { partition } => Ok(format!(
             "gap: the journal of partition {} dropped completions, or the store lost its latest \

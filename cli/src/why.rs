@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use ff_sdk::core::state::{OwnershipState, PublicState};
-use ff_sdk::{Interrupted, SdkError, TimestampMs, Turn, Why, Worker};
-use serde_json::{Value, json};
+use ff_sdk::{Interrupted, SdkError, TimestampMs, Why};
+use ff_server::view;
+use serde_json::json;
 
 use crate::args::ExecutionArgs;
 use crate::backend;
@@ -27,7 +28,7 @@ pub async fn why(args: ExecutionArgs) -> Result<ExitCode, CliError> {
         _ => None,
     };
     if args.json {
-        let mut object = object(&why);
+        let mut object = view::why(&why);
         if let Some(at) = revoked_at {
             object["interrupted"]["at"] = json!(at);
         }
@@ -41,35 +42,6 @@ pub async fn why(args: ExecutionArgs) -> Result<ExitCode, CliError> {
 async fn not_found(client: &ff_sdk::Client, args: &ExecutionArgs) -> CliError {
     let missing = ff_sdk::EngineError::NotFound { entity: "execution" };
     backend::call_error(client, &args.id, SdkError::Engine(missing))
-}
-
-fn object(why: &Why) -> Value {
-    let turn =
-        why.turn.map(|Turn { ahead, programs, .. }| json!({"ahead": ahead, "programs": programs}));
-    let worker = |worker: &Worker| {
-        json!({
-            "instance": worker.info.instance,
-            "worker": worker.info.worker,
-            "state": worker.state_at(why.at),
-            "active": worker.active,
-            "slots": worker.info.slots,
-            "last_seen": worker.last_seen,
-        })
-    };
-    let execution = &why.execution;
-    json!({
-        "execution_id": execution.execution_id,
-        "state": execution.state.public_state,
-        "version": why.version,
-        "at": why.at,
-        "reasons": why.reasons,
-        "limits": why.limits,
-        "turn": turn,
-        "interrupted": why.interrupted,
-        "attempt": execution.latest_attempt(),
-        "outcome": execution.outcome,
-        "workers": why.workers.iter().map(worker).collect::<Vec<_>>(),
-    })
 }
 
 fn text(why: &Why, revoked_at: Option<TimestampMs>) -> String {

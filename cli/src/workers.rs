@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use comfy_table::ContentArrangement;
-use ff_sdk::{Kinds, TimestampMs, Worker};
-use serde_json::{Value, json};
+use ff_sdk::{Kinds, Worker};
+use ff_server::view;
+use serde_json::json;
 
 use crate::advice;
 use crate::args::{ListWorkersArgs, OneWorkerArgs, WorkersArgs, WorkersCommand};
@@ -62,7 +63,7 @@ async fn list(args: ListWorkersArgs) -> Result<(), CliError> {
     };
     workers.sort_by(|one, other| one.info.instance.cmp(&other.info.instance));
     if args.json {
-        return workers.iter().try_for_each(|worker| print_line(object(worker, at)));
+        return workers.iter().try_for_each(|worker| print_line(view::worker(worker, at)));
     }
     if workers.is_empty() {
         let namespace = client.namespace();
@@ -101,25 +102,4 @@ fn serves(worker: &Worker) -> String {
 
 fn joined<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
     names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(",")
-}
-
-fn object(worker: &Worker, at: TimestampMs) -> Value {
-    let kinds = match &worker.info.kinds {
-        Kinds::All => None,
-        Kinds::Only(kinds) => Some(kinds),
-    };
-    json!({
-        "instance": worker.info.instance,
-        "worker": worker.info.worker,
-        "state": worker.state_at(at),
-        "active": worker.active,
-        "slots": worker.info.slots,
-        "lanes": worker.info.lanes,
-        "kinds": kinds,
-        "capabilities": worker.info.capabilities,
-        "version": worker.info.version,
-        "registered_at": worker.registered_at,
-        "last_seen": worker.last_seen,
-        "expires_at": worker.expires_at,
-    })
 }

@@ -1,10 +1,10 @@
 //! The arguments of `ff list`.
 
 use clap::Args;
+use ff_server::PageCursor;
 
 use super::filter::{FILTERS, FilterArgs};
 use super::store::StoreArgs;
-use crate::cursor::PageCursor;
 
 /// The arguments of `ff list`.
 #[derive(Debug, Args)]

@@ -4,10 +4,10 @@
 use clap::Args;
 use ff_sdk::ExecutionId;
 use ff_sdk::core::id::RequestId;
+use ff_server::PageCursor;
 
 use super::filter::{FILTERS, FilterArgs};
 use super::store::{ExecutionArgs, StoreArgs};
-use crate::cursor::PageCursor;
 
 /// The arguments that these commands share.
 #[derive(Debug, Args)]

@@ -1,24 +1,30 @@
-//! A line of the input: an execution as JSON.
+//! An execution as JSON, as a line of a file or the body of a request describes it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ff_sdk::Submission;
-use ff_sdk::core::policy::{ExecutionPolicy, Priority, RetryPolicy};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use ff_sdk::{ExecutionPolicy, Priority, RetryPolicy, Submission};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
-/// An execution as a line of the input describes it.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+/// An execution to submit. Null behaves as an absent field.
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub struct JobLine {
     /// The kind, which selects the handler.
     pub kind: String,
-    /// The input of the handler.
+    /// The input of the handler: any JSON, which it gets byte for byte.
     #[serde(default)]
-    pub payload: Option<Payload>,
+    #[schema(value_type = Option<Value>)]
+    pub payload: Option<JobPayload>,
+    /// The input of the handler in base64, instead of `payload`.
+    #[serde(default)]
+    pub payload_base64: Option<String>,
     /// The lane, if it is not the default of the command.
     #[serde(default)]
     pub lane: Option<String>,
@@ -34,36 +40,57 @@ pub struct JobLine {
     /// The idempotency key, which identifies this content.
     #[serde(default)]
     pub idempotency_key: Option<String>,
+    /// Higher is served first: 0 to 9000.
     #[serde(default)]
+    #[schema(minimum = 0, maximum = 9000)]
     priority: Option<i64>,
+    /// How long it waits before it may start, in milliseconds.
     #[serde(default)]
     delay_ms: Option<u64>,
-    #[serde(default, skip_serializing)]
-    delay: Option<LineDuration>,
+    /// The same with a unit, such as `5m`.
     #[serde(default)]
+    #[cfg_attr(test, serde(skip_serializing))]
+    #[schema(value_type = Option<String>)]
+    delay: Option<LineDuration>,
+    /// When a failed attempt is retried: `{"max_retries": 3, "backoff": ...}`.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     retry: Option<RetryPolicy>,
+    /// How long an attempt may take, in milliseconds.
     #[serde(default)]
     timeout_ms: Option<u64>,
-    #[serde(default, skip_serializing)]
+    /// The same with a unit, such as `5m`.
+    #[serde(default)]
+    #[cfg_attr(test, serde(skip_serializing))]
+    #[schema(value_type = Option<String>)]
     timeout: Option<LineDuration>,
+    /// Labels: keys with a dot, and their values.
     #[serde(default, deserialize_with = "or_default")]
     tags: BTreeMap<String, String>,
 }
 
 impl JobLine {
     /// A line with these fields, and a payload that is JSON.
+    ///
+    /// # Errors
+    ///
+    /// A text that names the invalid field.
     pub fn new(fields: &Value, payload: Option<&str>) -> Result<Self, String> {
         let mut line = Self::parse(&fields.to_string())?;
         if let Some(payload) = payload {
             let parsed = serde_json::from_str(payload).map_err(|error| {
                 format!("payload: this is not JSON, in which text has quotes ('\"text\"'): {error}")
             })?;
-            line.payload = Some(Payload(parsed));
+            line.payload = Some(JobPayload(parsed));
         }
         Ok(line)
     }
 
     /// Parses a line.
+    ///
+    /// # Errors
+    ///
+    /// A text that names the invalid field and the column.
     pub fn parse(text: &str) -> Result<Self, String> {
         // Serde takes a list as the fields of an object in their order.
         if !text.trim_start().starts_with('{') {
@@ -86,6 +113,13 @@ impl JobLine {
         let highest = i64::from(Priority::MAX.get());
         if let Some(priority) = self.priority.filter(|value| !(0..=highest).contains(value)) {
             return Err(format!("priority: {priority} is out of range: 0 to {highest}"));
+        }
+        if let Some(encoded) = &self.payload_base64 {
+            if self.payload.is_some() {
+                return Err("payload_base64: remove this field or payload".to_owned());
+            }
+            let decoded = BASE64_STANDARD.decode(encoded);
+            decoded.map_err(|error| format!("payload_base64: {error}"))?;
         }
         for (name, both) in [
             ("delay", self.delay.is_some() && self.delay_ms.is_some()),
@@ -112,6 +146,12 @@ impl JobLine {
             .policy(policy);
         if let Some(payload) = &self.payload {
             submission = submission.payload(payload.text());
+        }
+        // It was checked.
+        if let Some(Ok(payload)) =
+            self.payload_base64.as_ref().map(|text| BASE64_STANDARD.decode(text))
+        {
+            submission = submission.payload(payload);
         }
         let either = |text: &Option<LineDuration>, milliseconds: Option<u64>| {
             text.as_ref().map(|text| text.0).or(milliseconds.map(Duration::from_millis))
@@ -142,11 +182,13 @@ impl JobLine {
 }
 
 /// A quota, and the key that the execution counts under.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub struct LineQuota {
+    /// The quota.
     quota: String,
+    /// The key; none for executions without one.
     #[serde(default)]
     key: Option<String>,
 }
@@ -155,16 +197,16 @@ pub struct LineQuota {
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(transparent)]
-pub struct Payload(Box<RawValue>);
+pub struct JobPayload(Box<RawValue>);
 
-impl Payload {
+impl JobPayload {
     /// The JSON as it was written.
     pub fn text(&self) -> &str {
         self.0.get()
     }
 }
 
-impl PartialEq for Payload {
+impl PartialEq for JobPayload {
     fn eq(&self, other: &Self) -> bool {
         self.text() == other.text()
     }
@@ -241,7 +283,7 @@ mod tests {
         ] {
             let line = format!(r#"{{"payload": {payload} , "kind": "k"}}"#);
             let line = JobLine::parse(&line).expect("a line");
-            assert_eq!(line.payload.as_ref().map(Payload::text), Some(payload));
+            assert_eq!(line.payload.as_ref().map(JobPayload::text), Some(payload));
         }
     }
 
@@ -290,7 +332,7 @@ mod tests {
     #[test]
     fn null_behaves_as_absent_for_every_optional_field() {
         let whole = json!({
-            "kind": "shell", "payload": { "command": "true" }, "lane": "l", "requires": ["gpu"],
+            "kind": "shell", "payload": { "command": "true" }, "lane": "l", "payload_base64": null, "requires": ["gpu"],
             "idempotency_key": "k", "priority": 5, "delay_ms": 5, "retry": RetryPolicy::never(),
             "timeout_ms": 5, "tags": { "a.b": "c" }, "budgets": ["llm"],
             "quotas": [{ "quota": "q", "key": "k" }],

@@ -23,31 +23,31 @@ impl fmt::Display for PageCursor {
 
 /// The text is not a list cursor.
 #[derive(Debug)]
-pub struct InvalidCursor;
+pub struct InvalidPosition;
 
-impl fmt::Display for InvalidCursor {
+impl fmt::Display for InvalidPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected the cursor that a page of ff list ended with")
+        f.write_str("expected the cursor that a page of a list ended with")
     }
 }
 
-impl std::error::Error for InvalidCursor {}
+impl std::error::Error for InvalidPosition {}
 
 impl FromStr for PageCursor {
-    type Err = InvalidCursor;
+    type Err = InvalidPosition;
 
-    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+    fn from_str(text: &str) -> Result<Self, InvalidPosition> {
         let mut parts = text.split(':');
         let mut part = || parts.next();
-        let partition = part().and_then(|text| text.parse().ok()).ok_or(InvalidCursor)?;
+        let partition = part().and_then(|text| text.parse().ok()).ok_or(InvalidPosition)?;
         let after = match (part(), part(), part()) {
             (None, ..) => None,
             (Some(score), Some(member), None) => {
-                let score = Score::new(score.parse().map_err(|_| InvalidCursor)?);
-                let member = Member::parse_str(member).map_err(|_| InvalidCursor)?;
+                let score = Score::new(score.parse().map_err(|_| InvalidPosition)?);
+                let member = Member::parse_str(member).map_err(|_| InvalidPosition)?;
                 Some(ScanPosition { score, member })
             }
-            _ => return Err(InvalidCursor),
+            _ => return Err(InvalidPosition),
         };
         Ok(Self(ListPosition { partition, after }))
     }
