@@ -13,6 +13,7 @@ mod quotas;
 mod result;
 mod run;
 mod secret;
+mod serve;
 mod signal;
 mod stats;
 mod store;
@@ -35,6 +36,7 @@ pub use quotas::{ListQuotasArgs, OneQuotaArgs, QuotasArgs, QuotasCommand, SetQuo
 pub use result::ResultArgs;
 pub use run::RunArgs;
 pub use secret::{ListSecretsArgs, RotateArgs, SecretArgs, SecretCommand, SecretSource};
+pub use serve::{ServeArgs, TokenArgs};
 pub use signal::{SignalArgs, WaitpointRef};
 pub use stats::{SetUpArgs, StatsArgs};
 pub use store::{ExecutionArgs, StoreArgs, TransientStoreArgs};
@@ -52,6 +54,7 @@ Examples:
   ff submit jobs.jsonl                    submit the jobs to a server
   ff submit --kind K --payload JSON       submit one execution, with --wait for its result
   ff work --exec ./resize.sh              run them, on this machine or on others
+  ff serve                                serve submitters, workers and operators over HTTP
   ff list                                 list the executions
   ff why ID                               explain why an execution does not run
   ff tail ID                              follow the output of an execution
@@ -64,7 +67,7 @@ Examples:
 /// until a worker claims it. If the worker dies, another worker takes over. An execution ends when
 /// it has completed, failed, expired or been cancelled.
 ///
-/// Only ff submit, ff work, ff run, ff bench and ff secret rotate set up an empty database. Other
+/// Only ff submit, ff work, ff serve, ff run, ff bench and ff secret rotate set up an empty database. Other
 /// commands write nothing to it, and fail with exit code 1 because it has no FlowFabric data. ff
 /// doctor reports that it is empty.
 ///
@@ -72,7 +75,7 @@ Examples:
 /// unless NO_COLOR is set.
 ///
 /// To log to standard error what the engine does, set FF_LOG or RUST_LOG, for example FF_LOG=debug.
-/// ff work logs at info unless they are set.
+/// ff work and ff serve log at info unless they are set.
 #[derive(Debug, Parser)]
 #[command(name = "ff", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {

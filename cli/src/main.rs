@@ -31,6 +31,7 @@ mod result;
 mod results;
 mod run;
 mod secret;
+mod serve;
 mod settings;
 mod shell;
 mod shutdown;
@@ -64,8 +65,9 @@ fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
-    // A worker is a service, whose log is read. Other commands print what they do.
-    let default_filter = if matches!(cli.command, Command::Work(_)) { "info" } else { "off" };
+    // The log of a service is read. Other commands print what they do.
+    let is_service = matches!(cli.command, Command::Work(_) | Command::Serve(_));
+    let default_filter = if is_service { "info" } else { "off" };
     match log_filter(default_filter) {
         Ok(filter) => tracing_subscriber::fmt()
             .with_env_filter(filter)
@@ -96,6 +98,8 @@ fn main() -> ExitCode {
             Command::Waitpoints(args) => waitpoints::waitpoints(args).await,
             Command::Signal(args) => signal::signal(args).await,
             Command::Resume(args) => operate::resume(args).await,
+            Command::Serve(args) => serve::serve(args).await,
+            Command::Token(args) => serve::token(&args),
             Command::Secret(args) => secret::secret(args.command).await,
             Command::Why(args) => why::why(args).await,
             Command::Budgets(args) => budgets::budgets(args).await,

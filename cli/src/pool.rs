@@ -23,7 +23,7 @@ use crate::shell;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The default namespace of every command.
-pub const NAMESPACE: &str = "ff";
+pub const NAMESPACE: &str = ff_server::DEFAULT_NAMESPACE;
 
 /// Counters of the pool, for the progress bar.
 #[derive(Debug, Default)]

@@ -3,12 +3,8 @@
 use std::process::ExitCode;
 
 use ff_sdk::core::token::{Rotation, SecretInfo};
-<<<<<<< HEAD
 use ff_sdk::{FlowFabricAdminClient, RejectionKind, RotateWaitpointSecretRequest, SdkError};
-=======
-use ff_sdk::{FlowFabricAdminClient, RejectionKind, SdkError};
 use ff_server::view::hex;
->>>>>>> 22f84aca (server: routes for submitters, workers and operators over HTTP)
 use serde_json::json;
 
 use crate::advice;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use ff_sdk::{Client, EngineBackend, FlowFabricAdminClient, Namespace, SdkError, WorkerGateway};
@@ -22,6 +23,7 @@ struct Inner {
     gateway: WorkerGateway,
     tokens: Tokens,
     tails: Arc<Semaphore>,
+    body_timeout: Duration,
     /// Whether shutdown was requested.
     closing: watch::Sender<bool>,
 }
@@ -43,8 +45,14 @@ impl App {
             gateway: WorkerGateway::connect_with(backend).await?,
             tokens,
             tails: Arc::new(Semaphore::new(settings.max_tails)),
+            body_timeout: settings.body_timeout,
             closing: watch::Sender::new(false),
         })))
+    }
+
+    /// How long a request may take for its body.
+    pub(crate) fn body_timeout(&self) -> Duration {
+        self.0.body_timeout
     }
 
     pub(crate) fn tokens(&self) -> &Tokens {
@@ -85,7 +93,7 @@ impl App {
         self.0.tails.clone().try_acquire_owned().map_err(|_| {
             let message = "too many responses follow output or completions; try again later";
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_tails", message)
-                .retry_after(std::time::Duration::from_secs(5))
+                .retry_after(Duration::from_secs(5))
         })
     }
 

@@ -1,12 +1,13 @@
 //! Bodies of requests: JSON within a bound.
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use crate::answer::Refusal;
+use crate::app::App;
 
 /// The largest body with executions: a payload of 1 MiB in base64, and the other fields.
 pub(crate) const EXECUTIONS: usize = 2 << 20;
@@ -20,12 +21,12 @@ pub(crate) const OTHER: usize = 64 << 10;
 /// A body that is JSON. An empty one stands for `{}`.
 pub(crate) struct Body<T>(pub(crate) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         let is_json = is_json(request.headers());
-        let bytes = Bytes::from_request(request, state).await.map_err(unreadable)?;
+        let bytes = received(request, app).await?;
         if bytes.is_empty() {
             return parse(b"{}").map(Self);
         }
@@ -39,12 +40,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 /// The bytes of a body that is JSON, for a type that parses itself.
 pub(crate) struct JsonText(pub(crate) String);
 
-impl<S: Send + Sync> FromRequest<S> for JsonText {
+impl FromRequest<App> for JsonText {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         let is_json = is_json(request.headers());
-        let bytes = Bytes::from_request(request, state).await.map_err(unreadable)?;
+        let bytes = received(request, app).await?;
         if !is_json {
             return Err(not_json());
         }
@@ -82,17 +83,20 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     Ok(value)
 }
 
-fn unreadable(rejection: BytesRejection) -> Refusal {
-    match rejection.status() {
+/// Receives a body, within its bound and its time.
+async fn received(request: Request, app: &App) -> Result<Bytes, Refusal> {
+    let received = timeout(app.body_timeout(), Bytes::from_request(request, app)).await;
+    received.map_err(|_| not_received())?.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
             "the body is larger than this route takes",
         ),
-        _ => Refusal::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "body_not_received",
-            "the body was not received in time",
-        ),
-    }
+        _ => not_received(),
+    })
+}
+
+fn not_received() -> Refusal {
+    let message = "the body was not received in time";
+    Refusal::new(StatusCode::REQUEST_TIMEOUT, "body_not_received", message)
 }

@@ -25,7 +25,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::RequestBodyDeadlineLayer;
 use uuid::Uuid;
 
 use crate::answer::Refusal;
@@ -117,7 +116,7 @@ impl Server {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let app = App::connect(backend, &settings, tokens).await?;
-        let router = router(&app, &settings);
+        let router = router(&app);
         Ok(Self { app, router, listener, address, tls, settings })
     }
 
@@ -229,7 +228,7 @@ where
 }
 
 /// The routes with what surrounds them.
-fn router(app: &App, settings: &Settings) -> Router {
+fn router(app: &App) -> Router {
     let (routes, mut document) = routes::all().split_for_parts();
     openapi::complete(&mut document);
     let document = document.to_json().expect("the document is JSON");
@@ -242,7 +241,6 @@ fn router(app: &App, settings: &Settings) -> Router {
             let message = "the route has no such method";
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
         })
-        .layer(RequestBodyDeadlineLayer::new(settings.body_timeout))
         .layer(CatchPanicLayer::custom(|_| {
             let message = "the service has a defect: see its log";
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "bug", message).into_response()

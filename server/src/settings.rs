@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use ff_sdk::Namespace;
 
-/// The namespace of requests that name none, unless the settings or the token say otherwise.
-pub const DEFAULT_NAMESPACE: &str = "default";
+/// The namespace of requests that name none, unless the settings or the token say otherwise. The
+/// commands of `ff` have the same.
+pub const DEFAULT_NAMESPACE: &str = "ff";
 
 /// The settings of the service. The defaults suit a service on loopback without tokens.
 #[derive(Clone, Debug)]

@@ -2,12 +2,10 @@
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use ff_sdk::Namespace;
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -108,8 +106,37 @@ pub(crate) struct Caller {
     pub(crate) role: Role,
     /// `None` for all namespaces.
     namespaces: Option<Vec<Namespace>>,
-    limiter: Option<DefaultDirectRateLimiter>,
+    limiter: Option<Limiter>,
     hash: [u8; 32],
+}
+
+/// Limits requests in a second, with bursts of as many.
+#[derive(Debug)]
+struct Limiter {
+    /// The time between two requests at the limit.
+    spacing: Duration,
+    /// When the requests so far would be over at the limit.
+    over: Mutex<Instant>,
+}
+
+impl Limiter {
+    fn new(per_second: NonZeroU32) -> Self {
+        let spacing = Duration::from_secs(1) / per_second.get();
+        Self { spacing, over: Mutex::new(Instant::now()) }
+    }
+
+    /// Counts a request. `Err`: how long to wait before the next one.
+    fn count(&self, now: Instant) -> Result<(), Duration> {
+        let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = (*over).max(now) + self.spacing;
+        match (next - now).checked_sub(Duration::from_secs(1)) {
+            Some(wait) if !wait.is_zero() => Err(wait),
+            _ => {
+                *over = next;
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Caller {
@@ -138,8 +165,7 @@ impl Caller {
 
     /// Counts a request. `Err`: how long to wait before the next one.
     pub(crate) fn count(&self) -> Result<(), Duration> {
-        let Some(limiter) = &self.limiter else { return Ok(()) };
-        limiter.check().map_err(|until| until.wait_time_from(DefaultClock::default().now()))
+        self.limiter.as_ref().map_or(Ok(()), |limiter| limiter.count(Instant::now()))
     }
 
     fn of(entry: Entry) -> Result<Self, String> {
@@ -157,7 +183,7 @@ impl Caller {
                 Some(parsed.map_err(|error| context(error.to_string()))?)
             }
         };
-        let limiter = per_second.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
+        let limiter = per_second.map(Limiter::new);
         Ok(Self { name: name.clone(), role, namespaces, limiter, hash })
     }
 }
@@ -359,6 +385,20 @@ mod tests {
         assert!(caller.count().is_ok() && caller.count().is_ok());
         let wait = caller.count().expect_err("a third request in the second");
         assert!(wait <= Duration::from_millis(500), "{wait:?}");
+    }
+
+    #[test]
+    fn requests_are_limited_to_those_of_a_second() {
+        let (limiter, begin) =
+            (Limiter::new(NonZeroU32::new(4).expect("not zero")), Instant::now());
+        let at = |ms| begin + Duration::from_millis(ms);
+        let burst: Vec<bool> = (0..6).map(|_| limiter.count(at(10)).is_ok()).collect();
+        assert_eq!(burst, [true, true, true, true, false, false]);
+        assert_eq!(limiter.count(at(10)), Err(Duration::from_millis(250)));
+        assert_eq!(limiter.count(at(260)), Ok(()));
+        assert_eq!(limiter.count(at(260)), Err(Duration::from_millis(250)));
+        let later = (0..6).filter(|_| limiter.count(at(9_000)).is_ok()).count();
+        assert_eq!(later, 4, "a pause saves up one second at most");
     }
 
     #[test]

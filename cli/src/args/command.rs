@@ -4,8 +4,8 @@ use clap::Subcommand;
 
 use super::{
     BudgetsArgs, CancelArgs, CompletionsArgs, ConfigArgs, ExecutionArgs, LanesArgs, ListArgs,
-    ManArgs, ManyArgs, OperateArgs, QuotasArgs, ResultArgs, RunArgs, SecretArgs, SignalArgs,
-    StatsArgs, SubmitArgs, TailArgs, WatchArgs, WorkArgs, WorkersArgs,
+    ManArgs, ManyArgs, OperateArgs, QuotasArgs, ResultArgs, RunArgs, SecretArgs, ServeArgs,
+    SignalArgs, StatsArgs, SubmitArgs, TailArgs, TokenArgs, WatchArgs, WorkArgs, WorkersArgs,
 };
 use crate::bench::BenchArgs;
 use crate::doctor::DoctorArgs;
@@ -285,6 +285,43 @@ pub enum Command {
     Resume(OperateArgs),
     /// Rotate or list the secrets that sign waitpoint tokens
     Secret(SecretArgs),
+    /// Serve submitters, workers in any language, and operators over HTTP
+    ///
+    ///     ff serve --backend valkey://127.0.0.1:6379
+    ///     curl -X POST localhost:8080/v1/executions -H 'Content-Type: application/json' \
+    ///         -d '{"kind": "greet", "payload": {"name": "you"}}'
+    ///
+    /// GET /openapi.json describes all routes. /healthz says whether the process runs, and /readyz
+    /// whether the store answers. The command also runs a timekeeper, which applies due timers.
+    /// Several processes can serve one store; each request can go to any of them.
+    ///
+    /// Without --tokens every caller may do everything, so the command listens on loopback only.
+    /// The log goes to standard error, at info unless FF_LOG or RUST_LOG says otherwise.
+    ///
+    /// SIGTERM, SIGINT (Ctrl-C) and SIGHUP let requests end, at most for --grace; a second signal
+    /// ends the command at once.
+    ///
+    /// Exit code: 2 for bad usage, an address that is in use, or a file that cannot be read; 1 if
+    /// the store cannot be used; 143 after SIGTERM, 130 after SIGINT, 129 after SIGHUP.
+    #[command(verbatim_doc_comment)]
+    Serve(ServeArgs),
+    /// Make a token for callers of ff serve
+    ///
+    ///     ff token shop --role submit --namespace shop --tokens tokens.toml
+    ///     ff token resizer --role work --namespace shop --tokens tokens.toml
+    ///
+    /// The token is printed once. The file has its hash, its role and its namespaces. Remove the
+    /// entry from the file to revoke the token; the service follows within a second.
+    ///
+    ///     role      may
+    ///     submit    read, submit executions, send signals
+    ///     work      read, claim executions and work on them
+    ///     operate   as submit; also cancel, replay, change lanes, quotas, budgets and workers
+    ///     admin     everything, also issue grants and rotate secrets
+    ///
+    /// Exit code: 0 on success, 2 for bad usage or a file that cannot be changed.
+    #[command(verbatim_doc_comment)]
+    Token(TokenArgs),
     /// Explain why an execution does not run, and what to do about it
     ///
     /// Prints each reason that holds the execution back, as of one reading of its record and of its

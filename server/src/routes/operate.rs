@@ -233,11 +233,16 @@ pub(crate) async fn reclaim(
     Body(request): Body<IssueReclaimGrantRequest>,
 ) -> Answer<Json<IssueReclaimGrantResponse>> {
     request.check()?;
+    if !access.caller.is_limited_to_some() {
+        let admin = access.app.admin().with_request_id(call);
+        return Ok(Json(admin.issue_reclaim_grant(&execution_id.to_string(), request).await?));
+    }
     // The same for each repeat of the call.
     let grant_key = Uuid::new_v5(&execution_id.uuid(), call.as_str().as_bytes());
     let command = Command::IssueReclaimGrant(WireGrantRequest {
         execution_id,
         grant_key: grant_key.to_string(),
+        lane: Some(request.lane_id.to_string()),
         worker_id: request.worker_id.to_string(),
         worker_instance_id: Some(request.worker_instance_id.to_string()),
         capability_hash: request.capability_hash,
