@@ -32,7 +32,7 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
     settings.tls =
         args.tls_cert.zip(args.tls_key).map(|(certificate, key)| Tls { certificate, key });
     settings.max_connections = args.max_connections as usize;
-    settings.drain_delay = Duration::from_millis(args.drain_delay_ms);
+    settings.drain_delay = Duration::from_millis(args.drain_delay_ms.unwrap_or_default());
     settings.grace = Duration::from_millis(args.grace_ms);
     let server = Server::bind(args.listen, store.backend.clone(), settings).await;
     let server = server.map_err(|error| match error {

@@ -39,10 +39,9 @@ pub struct ServeArgs {
         value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
     /// After a signal to end, how long GET /readyz fails before connections are refused, so that a
-    /// load balancer notices.
-    #[arg(long = "drain-delay", value_name = "TIME", default_value = "0s",
-        value_parser = milliseconds)]
-    pub drain_delay_ms: u64,
+    /// load balancer notices. The default is no time.
+    #[arg(long = "drain-delay", value_name = "TIME", value_parser = milliseconds)]
+    pub drain_delay_ms: Option<u64>,
     /// After that, how long requests may take to their end.
     #[arg(long = "grace", value_name = "TIME", default_value = "10s",
         value_parser = milliseconds)]
