@@ -19,11 +19,11 @@ use crate::view::hex;
 pub enum Role {
     /// Submits executions and sends signals.
     Submit,
-    /// Claims executions and works on them.
+    /// Claims executions, or grants for them, and works on them.
     Work,
     /// As `submit`; also changes executions, lanes, quotas, budgets and workers.
     Operate,
-    /// Everything, also issuing grants and rotating secrets.
+    /// Everything, also rotating secrets.
     Admin,
 }
 

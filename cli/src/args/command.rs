@@ -317,7 +317,7 @@ pub enum Command {
     ///     submit    read, submit executions, send signals
     ///     work      read, claim executions and work on them
     ///     operate   as submit; also cancel, replay, change lanes, quotas, budgets and workers
-    ///     admin     everything, also issue grants and rotate secrets
+    ///     admin     everything, also rotate secrets
     ///
     /// Exit code: 0 on success, 2 for bad usage or a file that cannot be changed.
     #[command(verbatim_doc_comment)]

@@ -301,11 +301,8 @@ pub(crate) async fn result(
     let mut snapshot = found(&access, &id).await?;
     if snapshot.outcome.is_none() && !wait.is_zero() {
         tokio::select! {
-            ended = tokio::time::timeout(wait, access.client.result(&id)) => {
-                ended.unwrap_or(Err(SdkError::from(ff_sdk::EngineError::NotFound {
-                    entity: "result",
-                }))).ok();
-            }
+            // The record tells what has happened.
+            _ = tokio::time::timeout(wait, access.client.result(&id)) => {}
             () = access.app.closed() => {}
         }
         snapshot = found(&access, &id).await?;

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::call_id::CallId;
-use crate::access::{Access, Admin, Operate, Submit};
+use crate::access::{Access, Operate, Submit, Work};
 use crate::answer::{Answer, Refusal, other_outcome};
 use crate::body::Body;
 use crate::bytes::given;
@@ -227,7 +227,7 @@ pub(crate) async fn signal(
     params(("id" = String, Path, description = "The execution."), InNamespace, Operator),
     request_body = Object, responses((status = 200, description = "The grant.", body = Object)))]
 pub(crate) async fn reclaim(
-    access: Access<Admin>,
+    access: Access<Work>,
     Id(execution_id): Id,
     CallId(call): CallId,
     Body(request): Body<IssueReclaimGrantRequest>,

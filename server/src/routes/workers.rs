@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::executions::wait_within;
-use crate::access::{Access, Admin, Operate, Read, Work};
+use crate::access::{Access, Operate, Read, Work};
 use crate::answer::{Answer, Refusal};
 use crate::body::Body;
 use crate::bytes::shown;
@@ -56,7 +56,7 @@ pub(crate) async fn list(access: Access<Read>) -> Answer<Json<Workers>> {
     responses((status = 200, description = "A grant.", body = Object),
         (status = 204, description = "There is no work.")))]
 pub(crate) async fn grant(
-    access: Access<Admin>,
+    access: Access<Work>,
     Param(worker): Param<WorkerId>,
     Body(request): Body<ClaimForWorkerRequest>,
 ) -> Answer<Result<Json<ClaimForWorkerResponse>, StatusCode>> {
