@@ -5,13 +5,12 @@ use axum::http::StatusCode;
 use ff_io_http::{IssueReclaimGrantRequest, IssueReclaimGrantResponse};
 use ff_sdk::command::{ReclaimGranted, WireGrantRequest};
 use ff_sdk::{
-    AnyOutcome, Command, Priority, Replayed, Resumed, Revoked, Signal, SignalOutcome, WaitpointId,
+    AnyOutcome, Command, GrantId, Priority, Replayed, Resumed, Revoked, Signal, SignalOutcome, WaitpointId,
     WaitpointToken,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::call_id::CallId;
 use crate::access::{Access, Operate, Submit, Work};
@@ -238,7 +237,7 @@ pub(crate) async fn reclaim(
         return Ok(Json(admin.issue_reclaim_grant(&execution_id.to_string(), request).await?));
     }
     // The same for each repeat of the call.
-    let grant_key = Uuid::new_v5(&execution_id.uuid(), call.as_str().as_bytes());
+    let grant_key = GrantId::for_request(&execution_id, &call);
     let command = Command::IssueReclaimGrant(WireGrantRequest {
         execution_id,
         grant_key: grant_key.to_string(),
