@@ -36,8 +36,8 @@ pub struct TokenInHand {
     pub execution_id: ExecutionId,
     /// The waitpoint, with its token.
     pub issued: IssuedWaitpoint,
-    /// The time of its suspension's timeout, if there is one.
-    pub timeout_at: Option<TimestampMs>,
+    /// The time of its suspension's timeout or of its execution's deadline, whichever is first.
+    pub ends_at: Option<TimestampMs>,
 }
 
 /// The ways to claim an execution.

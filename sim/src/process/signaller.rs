@@ -101,13 +101,13 @@ impl SignallerProcess {
         }
         let key = hashed(token.issued.id.uuid().as_bytes());
         let mut entropy = stream(self.seed, "token", key.wrapping_add(self.tokens.len() as u64));
-        let left = token.timeout_at.map(|at| at.since(cx.now.store).get());
+        let left = token.ends_at.map(|at| at.since(cx.now.store).get());
         let latency = self.settings.latency_ms.max(1);
         for _ in 0..between(&mut entropy, 0, self.settings.wait_rates.signals) {
             let after = match (entropy.below(10), left) {
                 (0..3, _) => between(&mut entropy, 0, 3 * latency),
                 (3..6, Some(left)) => {
-                    // About when its timeout is due.
+                    // About when its timeout or the deadline is due.
                     let early = left.saturating_sub(3 * latency + 4);
                     early + between(&mut entropy, 0, 4 * latency + 8)
                 }

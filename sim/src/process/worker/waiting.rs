@@ -57,14 +57,15 @@ impl WorkerProcess {
         };
         let known = committed.record;
         let id = known.as_ref().map(|loaded| loaded.execution.id);
+        let deadline = known.as_ref().and_then(|loaded| loaded.execution.deadline);
         self.agent.leases.learn(lease_id, known);
         match committed.outcome {
             AnyOutcome::CreatePendingWaitpoint(issued) => {
-                hand_out(id, vec![issued], None, cx);
+                hand_out(id, vec![issued], deadline, cx);
                 self.answered_asking(lease_id);
             }
             AnyOutcome::Suspend(SuspendOutcome::Suspended { waitpoints, timeout_at, .. }) => {
-                hand_out(id, waitpoints, timeout_at, cx);
+                hand_out(id, waitpoints, timeout_at.into_iter().chain(deadline).min(), cx);
                 self.agent.leases.release(lease_id);
                 self.jobs.remove(&lease_id);
                 self.next_claim = cx.now.local;
@@ -137,12 +138,12 @@ fn record_of(known: &Known) -> Option<&Execution> {
 fn hand_out(
     id: Option<ExecutionId>,
     waitpoints: Vec<IssuedWaitpoint>,
-    timeout_at: Option<TimestampMs>,
+    ends_at: Option<TimestampMs>,
     cx: &mut Context<'_>,
 ) {
     for issued in waitpoints {
         let Some(execution_id) = id else { continue };
-        let token = TokenInHand { execution_id, issued, timeout_at };
+        let token = TokenInHand { execution_id, issued, ends_at };
         cx.effects.push(Effect::Token { token });
     }
 }
