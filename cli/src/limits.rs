@@ -1,6 +1,6 @@
 //! Budgets and quotas that hold an execution back, in words.
 
-use ff_sdk::{LimitState, QuotaUsage, Reason, TimestampMs, Why};
+use ff_sdk::{LimitState, PublicState, QuotaUsage, Reason, TimestampMs, Why};
 
 use crate::advice::{self, quoted};
 use crate::report::{Item, counted, duration, time};
@@ -16,11 +16,15 @@ pub fn limit_items(why: &Why) -> Vec<Item> {
         return items;
     }
     let rechecks = why.reasons.iter().filter_map(recheck_at);
-    let look = match (rechecks.min(), why.limits.iter().all(is_free)) {
-        (Some(at), true) => {
+    let look = match (rechecks.min(), why.limits.iter().any(LimitState::holds)) {
+        (Some(at), false) => {
             format!("the limits let it start: it starts at the next look, by {}", time(at))
         }
-        (Some(at), false) => format!("it is looked at again by {}", time(at)),
+        (Some(at), true) => format!("it is looked at again by {}", time(at)),
+        // No worker has found yet that it has to wait.
+        (None, true) if why.execution.state.public_state != PublicState::RateLimited => {
+            "it starts once they let it start".to_owned()
+        }
         (None, _) => "it waits until it is unblocked".to_owned(),
     };
     items.push(Item::new(look));
@@ -44,26 +48,6 @@ const fn recheck_at(reason: &Reason) -> Option<TimestampMs> {
         }
         _ => None,
     }
-}
-
-fn is_free(state: &LimitState) -> bool {
-    match state {
-        LimitState::Quota(usage) => !is_full(usage),
-        LimitState::Budget { .. } => true,
-        _ => false,
-    }
-}
-
-fn is_full(usage: &QuotaUsage) -> bool {
-    slots_taken(usage) || window_full(usage)
-}
-
-fn slots_taken(usage: &QuotaUsage) -> bool {
-    usage.limits.concurrency.is_some_and(|limit| usage.holders.len() >= limit as usize)
-}
-
-fn window_full(usage: &QuotaUsage) -> bool {
-    usage.limits.rate.is_some_and(|rate| usage.admitted >= rate.max)
 }
 
 /// The state of a limit, and what an operator can do about it.
@@ -109,7 +93,7 @@ fn quota_item(usage: &QuotaUsage) -> Item {
     if let Some(limit) = limits.concurrency {
         let slots = counted(limit.into(), "slot", "slots");
         let part = format!("{} of {slots} taken", holders.len());
-        let parts = if slots_taken(usage) { &mut full } else { &mut free };
+        let parts = if usage.has_no_slot() { &mut full } else { &mut free };
         parts.push(part);
         set += &format!(" --concurrency {limit}");
     }
@@ -117,18 +101,18 @@ fn quota_item(usage: &QuotaUsage) -> Item {
         let (max, window) = (rate.max, duration(rate.window));
         let starts = counted(max.into(), "start", "starts");
         let part = format!("{admitted} of {starts} in {window} used");
-        let parts = if window_full(usage) { &mut full } else { &mut free };
+        let parts = if usage.is_window_full() { &mut full } else { &mut free };
         parts.push(part);
         // As one argument, such as 100/1m30s.
         set += &format!(" --rate {max}/{}", window.replace(' ', ""));
     }
     let parts = [full, free].concat().join("; ");
-    if !is_full(usage) {
+    if !usage.is_full() {
         let others = if limits.rate.is_some() { "; others may start before it" } else { "" };
         return Item::new(format!("quota {of} is free now: {parts}{others}"));
     }
     let mut item = Item::new(format!("quota {of} is full: {parts}"));
-    if slots_taken(usage) {
+    if usage.has_no_slot() {
         for holder in holders.iter().take(NAMED) {
             let see = advice::ff(format!("why {}", holder.execution));
             item = item.then(format!(

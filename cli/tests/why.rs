@@ -217,6 +217,9 @@ async fn limits_are_told_once_each_and_the_doctor_finds_what_holds_all() {
         store.out(&[&["quotas", "set", "per-customer"], arguments, &of].concat())
     };
     let ids = [(); 2].map(|()| submit(&store, &["export", "--quota-key", "per-customer", "c17"]));
+    let told = why(&store, &ids[0]);
+    assert!(told.contains("(key c17) does not exist"), "{told}");
+    assert!(told.contains("- it starts once they let it start\n"), "{told}");
     quotas(&["--concurrency", "1", "--rate", "50/90s"]);
     let worker = worker(&store, HOUR).await;
     let task = claim(&worker).await;

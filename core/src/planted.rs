@@ -46,6 +46,10 @@ mod bugs {
         ConflictDoubted,
         /// A charge is applied although its dedup key is known.
         DedupKeyForgotten,
+        /// `judge` does not report an exhausted budget.
+        ExhaustedBudgetNotTold,
+        /// `judge` does not report a full quota.
+        FullQuotaNotTold,
         /// A secret is good for the grace of its last rotation only.
         GraceCutShort,
         /// A heartbeat prolongs the registration of another process.

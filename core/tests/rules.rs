@@ -47,7 +47,7 @@ fn explains_what_a_worker_is_offered(run: &Run) {
     let Some(record) = &run.bench.record else { return };
     for mut offer in [offer(991), offer_plain(992)] {
         offer.claim.execution_id = record.id;
-        let judgement = judge(record, Some(&offer.capabilities), None, run.now);
+        let judgement = judge(record, Some(&offer.capabilities), None, &[], run.now);
         let offered = ff_core::execution::offer(record, &offer, run.now);
         let takes = match &offered {
             Ok(Verdict::Apply(decision)) => {

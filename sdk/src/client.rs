@@ -51,7 +51,7 @@ pub use result::{ExecutionResult, History, HistoryEntry};
 pub use scans::{QuarantinePage, Quarantined};
 pub use stats::{LaneStats, Stats};
 pub use streams::{Tail, TailItem};
-pub use why::{Interrupted, LimitState, Turn, Why};
+pub use why::{Interrupted, Turn, Why};
 pub use workers::{Unserved, WorkerPage, WorkerPosition};
 
 /// A client of one namespace: submits executions, waits for their results, cancels and replays

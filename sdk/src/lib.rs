@@ -72,9 +72,8 @@ pub use audit::{AuditProgress, AuditReport, Auditor};
 pub use builder::{WorkerBuilder, unique_name};
 pub use client::{
     BudgetSettings, Bulk, BulkCommand, BulkOutcome, BulkPage, BulkResult, Client, ExecutionResult,
-    History, HistoryEntry, Interrupted, LaneNote, LaneStats, LaneStatus, LimitState,
-    QuarantinePage, Quarantined, Stats, Tail, TailItem, Turn, Unserved, Why, WorkerPage,
-    WorkerPosition,
+    History, HistoryEntry, Interrupted, LaneNote, LaneStats, LaneStatus, QuarantinePage,
+    Quarantined, Stats, Tail, TailItem, Turn, Unserved, Why, WorkerPage, WorkerPosition,
 };
 pub use config::{ClientConfig, WorkerConfig};
 pub use connect::{StoreOptions, open};
@@ -128,9 +127,10 @@ pub use ff_core::execution::{
     AnyOutcome, Attempt, AttemptEnd, AttemptKind, AttemptSummary, BlockKind, ClaimKind,
     CloseReason, Command, Counted, Counts, CreateOutcome, Delay, Event, EventKind,
     ExecutionSnapshot, FailOutcome, Frame, GrantAudit, GrantSnapshot, IssuedWaitpoint, Join,
-    LeaseSnapshot, Outcome, Progress, Reason, ReleaseOutcome, Replayed, Resumed, ResumedBy,
-    Resumes, Resumption, Revoked, SignalContext, SignalEffect, SignalOutcome, SuspensionSnapshot,
-    Tallies, Tally, Timeout, ValueKind, WaitpointSnapshot, WaitpointState, WaitsFor, WorkFailure,
+    LeaseSnapshot, LimitState, Outcome, Progress, Reason, ReleaseOutcome, Replayed, Resumed,
+    ResumedBy, Resumes, Resumption, Revoked, SignalContext, SignalEffect, SignalOutcome,
+    SuspensionSnapshot, Tallies, Tally, Timeout, ValueKind, WaitpointSnapshot, WaitpointState,
+    WaitsFor, WorkFailure,
 };
 pub use ff_core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 pub use ff_core::id::{

@@ -30,6 +30,37 @@ pub struct QuotaUsage {
     pub at: TimestampMs,
 }
 
+impl QuotaUsage {
+    /// Returns the use of a quota at a time. `usage`: its record, if something was started under
+    /// this key lately.
+    pub fn at(
+        of: QuotaRef,
+        limits: QuotaLimits,
+        usage: Option<&QuotaUse>,
+        now: TimestampMs,
+    ) -> Self {
+        let admitted =
+            usage.zip(limits.rate).map_or(0, |(usage, rate)| usage.admissions.admitted(rate, now));
+        let holders = usage.map(|usage| usage.holders.clone()).unwrap_or_default();
+        Self { of, limits, holders, admitted, at: now }
+    }
+
+    /// Returns whether all slots are taken.
+    pub fn has_no_slot(&self) -> bool {
+        self.limits.concurrency.is_some_and(|limit| self.holders.len() >= limit as usize)
+    }
+
+    /// Returns whether as many were started in the present window as the rate allows.
+    pub fn is_window_full(&self) -> bool {
+        self.limits.rate.is_some_and(|rate| self.admitted >= rate.max)
+    }
+
+    /// Returns whether it lets nothing start.
+    pub fn is_full(&self) -> bool {
+        self.has_no_slot() || self.is_window_full()
+    }
+}
+
 /// Reads the use of a quota under one key at the time of the store. It writes nothing.
 #[derive(Clone, Debug)]
 pub struct LookAtUse {
@@ -64,12 +95,7 @@ impl Change for LookAtUse {
         let Some(quota) = facts.beside.first().and_then(Option::as_ref) else {
             return Err(Rejection::QuotaNotFound { quota: self.of.quota.clone() });
         };
-        let limits = quota.limits;
-        let admitted = facts
-            .record
-            .map_or(0, |usage| limits.rate.map_or(0, |rate| usage.admissions.admitted(rate, now)));
-        let holders = facts.record.map(|usage| usage.holders.clone()).unwrap_or_default();
-        let of = self.of.clone();
-        Ok(Changed::keep(QuotaUsage { of, limits, holders, admitted, at: now }))
+        let usage = QuotaUsage::at(self.of.clone(), quota.limits, facts.record, now);
+        Ok(Changed::keep(usage))
     }
 }

@@ -1,15 +1,18 @@
 //! Budgets and quotas: a grant needs their answer, and an execution that they hold back is blocked
 //! until it is looked at again.
 
+use std::time::Duration;
+
 use ff_core::error::{Missing, Rejection};
 use ff_core::execution::{
     Admit, Admitted, AnyCommand, AnyOutcome, BlockKind, CheckSlot, Decide, DueKind, EventKind,
-    IssueClaimGrant, Offer, Offered, SlotCheck, slot_of,
+    IssueClaimGrant, Judgement, LimitState, Offer, Offered, Reason, SlotCheck, judge, slot_of,
 };
-use ff_core::id::SlotId;
+use ff_core::id::{BudgetId, Dimension, SlotId};
+use ff_core::quota::{Holder, QuotaLimits, QuotaUsage};
 
 use super::due;
-use crate::common::limits::{Limit, admission, held_grant_id, slot_id};
+use crate::common::limits::{Limit, admission, held_grant_id, quota, slot_id};
 use crate::common::suspending::{Reads, decide};
 use crate::common::{
     Answer, Bench, START, Submission, at, call, cancel, claim, complete, execution_id, grant,
@@ -101,6 +104,65 @@ fn an_execution_that_is_held_back_is_looked_at_again_in_time() {
             "{limit:?}"
         );
         assert_eq!(bench.entries().eligible, place, "back in its old place");
+    }
+}
+
+fn use_of(admitted: u32, holders: usize) -> LimitState {
+    let limits = QuotaLimits::new().concurrency(1).rate(2, Duration::from_secs(1));
+    let mut usage = QuotaUsage::at(quota(), limits, None, at(START));
+    let holder = Holder {
+        execution: execution_id(),
+        slot: slot_id(9),
+        since: at(START),
+        check_at: at(START + 10_000),
+    };
+    (usage.admitted, usage.holders) = (admitted, vec![holder; holders]);
+    LimitState::of_quota(quota(), Some(usage))
+}
+
+/// `judge` reports a limit by its state until a worker has met it, and by the block from then on.
+/// An execution with a grant has been admitted. \[INV-WHY-1\]
+#[test]
+fn limits_are_told_before_and_after_a_worker_has_met_them() {
+    let budget = BudgetId::new("llm");
+    let exhausted = LimitState::BudgetExhausted {
+        budget: budget.clone(),
+        dimension: Dimension::new("tokens"),
+        limit: 10,
+        resets_at: None,
+    };
+    let missing = LimitState::of_budget(budget.clone(), None, at(START));
+    let free = [LimitState::Budget { budget }, use_of(1, 0)];
+    let told = |bench: &Bench, limit: &LimitState| {
+        let limits = [&free[..], std::slice::from_ref(limit)].concat();
+        match judge(bench.record(), None, None, &limits, at(START)) {
+            Judgement::Wait(reasons) => reasons,
+            Judgement::Admit => Vec::new(),
+        }
+    };
+    let mut granted = limited();
+    granted.applied(grant(1), START);
+    for (by, limit) in [
+        (Limit::Budget, exhausted),
+        (Limit::Budget, missing),
+        (Limit::NoQuota, LimitState::of_quota(quota(), None)),
+        (Limit::Concurrency, use_of(0, 1)),
+        (Limit::Rate, use_of(2, 0)),
+    ] {
+        let reason = |recheck_at| match by.kind() {
+            BlockKind::Budget => Reason::BlockedByBudget { recheck_at },
+            _ => Reason::BlockedByQuota { recheck_at },
+        };
+        let mut bench = limited();
+        assert_eq!(told(&bench, &free[0]), []);
+        assert_eq!(told(&bench, &limit), [reason(None)]);
+        bench.applied(held_offer(by), START);
+        let block = bench.record().blocks().and_then(|blocks| blocks.get(by.kind())).copied();
+        let recheck_at = block.and_then(|block| block.recheck_at);
+        assert!(recheck_at.is_some());
+        assert_eq!(told(&bench, &limit), [reason(recheck_at)]);
+        assert_eq!(told(&bench, &free[0]), [reason(recheck_at)], "until it is looked at again");
+        assert!(matches!(told(&granted, &limit)[..], [Reason::Granted { .. }]));
     }
 }
 

@@ -54,7 +54,7 @@ impl Limit {
     }
 }
 
-fn quota() -> QuotaRef {
+pub fn quota() -> QuotaRef {
     QuotaRef { quota: QuotaId::new("exports"), key: None }
 }
 

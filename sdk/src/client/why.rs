@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use ff_core::budget::Exhausted;
 use ff_core::error::{EngineError, Rejection, RejectionKind};
 use ff_core::execution::{
-    BlockKind, Execution, ExecutionSnapshot, Judgement, Reason, judge, not_served, snapshot,
+    BlockKind, Execution, ExecutionSnapshot, Judgement, LimitState, Reason, judge, not_served,
+    snapshot,
 };
-use ff_core::id::{AttemptIndex, BudgetId, Dimension, ExecutionId, WorkerId, WorkerInstanceId};
+use ff_core::id::{AttemptIndex, ExecutionId, WorkerId, WorkerInstanceId};
 use ff_core::limits::Limits;
 use ff_core::op::{Query, ReadExecution, ReadLanes, load};
-use ff_core::quota::{QuotaRef, QuotaUsage};
+use ff_core::quota::QuotaRef;
 use ff_core::registry::Worker;
 use ff_core::state::{AttemptState, OwnershipState};
 use ff_core::store::bounds::MAX_READ_RECORDS;
@@ -99,41 +99,6 @@ impl Interrupted {
     }
 }
 
-/// The present state of a budget or a quota that an execution counts towards.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
-#[non_exhaustive]
-pub enum LimitState {
-    /// The quota, with its limits and its use under the key of the execution.
-    Quota(QuotaUsage),
-    /// The quota does not exist: the execution waits until it is set.
-    QuotaNotFound {
-        /// The quota and the key.
-        of: QuotaRef,
-    },
-    /// The budget is below its hard limits.
-    Budget {
-        /// The budget.
-        budget: BudgetId,
-    },
-    /// A dimension of the budget is at its hard limit.
-    BudgetExhausted {
-        /// The budget.
-        budget: BudgetId,
-        /// The dimension.
-        dimension: Dimension,
-        /// The hard limit.
-        limit: u64,
-        /// When the budget resets itself; `None` if it does not.
-        resets_at: Option<TimestampMs>,
-    },
-    /// The budget does not exist: the execution waits until it is created.
-    BudgetNotFound {
-        /// The budget.
-        budget: BudgetId,
-    },
-}
-
 /// The turn of an execution that a worker may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -159,7 +124,7 @@ impl Client {
     ///
     /// Costs at most four calls; 16 more, or one for each 128 workers if that is more, if the
     /// execution runs, lost its lease or waits for a worker; and one more for each budget and quota
-    /// of an execution that one of them holds back.
+    /// of an execution that nothing else holds back.
     ///
     /// # Errors
     ///
@@ -180,13 +145,28 @@ impl Client {
             return Ok(None);
         };
         let execution = &loaded.execution;
-        let mut reasons = match judge(execution, None, Some(&lanes), at) {
+        let judged = |limits: &[LimitState]| match judge(execution, None, Some(&lanes), limits, at)
+        {
             Judgement::Wait(reasons) => reasons,
             Judgement::Admit => Vec::new(),
         };
+        let is_limited = |reason: &Reason| {
+            matches!(reason, Reason::BlockedByBudget { .. } | Reason::BlockedByQuota { .. })
+        };
         let is_unrouted = |reason: &Reason| matches!(reason, Reason::NoCapableWorker { .. });
-        let shown = snapshot(execution, at);
+        let mut reasons = judged(&[]);
         let waits_for_worker = reasons.iter().all(is_unrouted);
+        let mut limits = Vec::new();
+        if let Some(limited) = &execution.limits
+            && (reasons.is_empty() || reasons.iter().any(is_limited))
+        {
+            limits = self.limit_states(&limited.limits).await?;
+            reasons = judged(&limits);
+            if !reasons.iter().any(is_limited) {
+                limits.clear();
+            }
+        }
+        let shown = snapshot(execution, at);
         let mut workers = Vec::new();
         if waits_for_worker || shown.lease.is_some() {
             let (registered, at) = self.all_workers().await?;
@@ -200,15 +180,6 @@ impl Client {
             true => Some(self.turn(id, execution).await?),
             false => None,
         };
-        let is_limited = |reason: &Reason| {
-            matches!(reason, Reason::BlockedByBudget { .. } | Reason::BlockedByQuota { .. })
-        };
-        let limits = match &execution.limits {
-            Some(limited) if reasons.iter().any(is_limited) => {
-                self.limit_states(&limited.limits).await?
-            }
-            _ => Vec::new(),
-        };
         let Version { count: version, .. } = loaded.version;
         let interrupted = Interrupted::of(&shown);
         Ok(Some(Why { execution: shown, version, at, reasons, limits, turn, interrupted, workers }))
@@ -218,17 +189,11 @@ impl Client {
     async fn limit_states(&self, limits: &Limits) -> Result<Vec<LimitState>, SdkError> {
         let mut states = Vec::new();
         for id in &limits.budgets {
-            let budget = id.clone();
             states.push(match self.budget(id).await {
                 // It is as of now, so at the start of its period it is the same.
-                Ok(found) => match found.exhausted(found.period_start) {
-                    Some(Exhausted { dimension, limit, resets_at }) => {
-                        LimitState::BudgetExhausted { budget, dimension, limit, resets_at }
-                    }
-                    None => LimitState::Budget { budget },
-                },
+                Ok(found) => LimitState::of_budget(id.clone(), Some(&found), found.period_start),
                 Err(error) if is(&error, RejectionKind::BudgetNotFound) => {
-                    LimitState::BudgetNotFound { budget }
+                    LimitState::BudgetNotFound { budget: id.clone() }
                 }
                 Err(error) => return Err(error),
             });

@@ -188,6 +188,9 @@ bugs! {
     EpochRestarted: Ruling(admission::epoch_restarted),
         "the epochs of each new execution begin at 1",
         "epochs rise from a removed execution to the next with its id";
+    ExhaustedBudgetNotTold: Code(Code::ExhaustedBudgetNotTold),
+        "`judge` does not report a budget at its hard limit",
+        "what holds an execution back is told";
     ExpiryToldAsRevocation: Ruling(holder::expiry_told_as_revocation),
         "an expired lease is reported as revoked",
         "a refusal is true of the record";
@@ -209,6 +212,9 @@ bugs! {
     FreedTwiceFreesTwo: Code(Code::FreedTwiceFreesTwo),
         "a slot that is freed a second time frees another one",
         "freeing a slot twice frees it once";
+    FullQuotaNotTold: Code(Code::FullQuotaNotTold),
+        "`judge` does not report a full quota",
+        "what holds an execution back is told";
     GraceCutShort: Code(Code::GraceCutShort),
         "a rotation can shorten the grace period that a secret had before",
         "a key ID in its grace period stays valid through later rotations";

@@ -2,6 +2,7 @@
 //! exist: a program looks at a budget at most 100 ms before it starts something.
 
 use ff_core::budget::{Budget, BudgetReset};
+use ff_core::store::Member;
 
 use crate::model::Model;
 use crate::model::change::Change;
@@ -22,7 +23,6 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let Some(limited) = &after.limits else { return Ok(()) };
     for id in &limited.limits.budgets {
         let key = Budget::key(&after.namespace, id, &model.partitions).uuid;
-        let Some(since) = model.budgets.stops_since(key) else { continue };
         let known = model.budgets.records.get(&key).map(|known| &known.budget);
         let is_over = known.is_some_and(|budget| match budget.reset {
             BudgetReset::Never => false,
@@ -31,13 +31,20 @@ pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
             }
         });
         let begun = change.caller.begun;
+        let since = stopped(model, key, begun);
         ensure!(
-            is_over || since + RELIED_ON_MS >= begun,
+            is_over || since.is_none(),
             TAG,
-            "{} starts in a call that began at {begun} ms, but since {since} ms {id} admits \
+            "{} starts in a call that began at {begun} ms, but since {since:?} ms {id} admits \
              nothing: {known:?}",
             change.id
         );
     }
     Ok(())
+}
+
+/// Since when a budget has admitted nothing, in simulated time, if that is for longer than an
+/// operation that began at this time relies on what its program has read.
+pub fn stopped(model: &Model, budget: Member, begun: u64) -> Option<u64> {
+    model.budgets.stops_since(budget).filter(|since| since + RELIED_ON_MS < begun)
 }

@@ -21,6 +21,8 @@ use crate::model::quotas::{Admitted, KnownUse, counts, running_under, starts};
 use crate::report::invariants::Invariant;
 use crate::report::{Broken, ensure};
 
+use super::why;
+
 const CONCURRENCY: &str = "INV-QUOTA-1";
 const RATE: &str = "INV-QUOTA-2";
 
@@ -180,9 +182,18 @@ impl UseCommit<'_> {
             record: after.clone(),
             taken: Default::default(),
             admitted: Vec::new(),
+            at: self.now,
         });
         let admitted = self.admitted(before, limits);
-        known.record = after.clone();
+        let takes_slot = after.holders.iter().any(|held| !known.taken.contains_key(&held.slot));
+        if model.watched.contains(Invariant::Why) && (takes_slot || admitted.is_some()) {
+            let mut without = before.map(|before| before.record.clone());
+            if let Some(without) = &mut without {
+                without.holders.retain(|held| stays(held.slot));
+            }
+            why::check_admitted(model, without.as_ref(), after)?;
+        }
+        (known.record, known.at) = (after.clone(), self.now);
         for held in &gone {
             known.taken.remove(&held.slot);
             if !model.quotas.given.contains_key(&held.slot) {

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use ff_core::budget::{
-    Budget, Charge, ChargeRecord, CreateBudget, DimensionLimits, ReportUsage, ReportUsageResult,
-    ResetBudget, UpdateLimits,
+    Budget, BudgetReset, Charge, ChargeRecord, CreateBudget, DimensionLimits, ReportUsage,
+    ReportUsageResult, ResetBudget, UpdateLimits,
 };
 use ff_core::error::Rejection;
 use ff_core::id::{BudgetId, Namespace, RequestId};
 use ff_core::partition::PartitionConfig;
 use ff_core::resource::Change;
 use ff_core::store::Member;
+use ff_core::time::TimestampMs;
 
 /// How many requests of operators a budget remembers.
 const REQUESTS: usize = 8;
@@ -142,6 +143,21 @@ impl Budgets {
     /// Since when a budget has admitted nothing, in simulated time; `None` if it admits executions.
     pub fn stops_since(&self, id: Member) -> Option<u64> {
         self.stops_since.get(&id).copied().unwrap_or(Some(0))
+    }
+
+    /// Whether a budget admits nothing at a time of the store's clock.
+    pub fn admits_nothing(&self, id: Member, now: TimestampMs) -> bool {
+        let Some(KnownBudget { budget, .. }) = self.records.get(&id) else { return true };
+        let begins = match budget.reset {
+            BudgetReset::Never => false,
+            BudgetReset::Every { every, anchor } => {
+                let [now, anchor, every, before] =
+                    [now.get(), anchor.get(), every.get(), budget.period_start.get()]
+                        .map(i128::from);
+                anchor + (now - anchor).div_euclid(every) * every > before
+            }
+        };
+        is_exhausted(budget) && !begins
     }
 
     /// Takes over that the store's clock has stepped: a period may have begun or begin again.

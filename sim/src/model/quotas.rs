@@ -44,6 +44,20 @@ pub struct KnownUse {
     pub taken: BTreeMap<SlotId, u64>,
     /// The latest admissions, the latest last.
     pub admitted: Vec<Admitted>,
+    /// When it was committed last, by the clock of the quota's partition.
+    pub at: TimestampMs,
+}
+
+impl KnownUse {
+    /// Whether all slots are taken, or the window is full that ends with its latest commit.
+    pub fn is_full(&self, limits: QuotaLimits) -> bool {
+        let has_no_slot = limits.concurrency.is_some_and(|most| self.taken.len() >= most as usize);
+        has_no_slot
+            || limits.rate.is_some_and(|rate| {
+                let is_inside = |admitted: &&Admitted| admitted.at.plus(rate.window) > self.at;
+                self.admitted.iter().filter(is_inside).count() >= rate.max as usize
+            })
+    }
 }
 
 /// The quotas as they should be, and what they have let start.

@@ -250,9 +250,18 @@ pub async fn a_budget_at_its_hard_limit_holds_back_until_it_is_reset(fixture: &F
 
     fixture.advance(ms(100)).await;
     let id = submit(&client, work().budget("llm")).await;
+    let why = client.why(&id).await.unwrap().expect("it exists");
+    assert_eq!(
+        why.reasons,
+        [Reason::BlockedByBudget { recheck_at: None }],
+        "before a worker looks"
+    );
     assert!(is_idle(&worker).await);
     let why = client.why(&id).await.unwrap().expect("it exists");
-    assert!(matches!(why.reasons[..], [Reason::BlockedByBudget { .. }]), "{why:?}");
+    assert!(
+        matches!(why.reasons[..], [Reason::BlockedByBudget { recheck_at: Some(_) }]),
+        "{why:?}"
+    );
     let [LimitState::BudgetExhausted { limit: 10, resets_at: None, .. }] = &why.limits[..] else {
         panic!("at its limit: {why:?}");
     };

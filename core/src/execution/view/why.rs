@@ -8,6 +8,7 @@ use crate::condition::SuspensionReason;
 use crate::execution::record::{
     Active, BlockKind, DelayReason, Execution, LeaseFate, Phase, Resumes, Suspension,
 };
+use crate::execution::view::limit_state::LimitState;
 use crate::id::{ExecutionKind, LaneId, WaitpointKey, WorkerId, WorkerInstanceId};
 use crate::lane::{LaneSetting, LaneState, Lanes};
 use crate::policy::ReclaimMode;
@@ -93,12 +94,12 @@ pub enum Reason {
     WaitsForDependencies,
     /// A budget holds it back.
     BlockedByBudget {
-        /// When it is looked at again.
+        /// When it is looked at again; `None` before a worker has met the limit.
         recheck_at: Option<TimestampMs>,
     },
     /// A quota holds it back.
     BlockedByQuota {
-        /// When it is looked at again.
+        /// When it is looked at again; `None` before a worker has met the limit.
         recheck_at: Option<TimestampMs>,
     },
     /// A worker that wanted it lacks capabilities, and no other has claimed it since.
@@ -172,7 +173,9 @@ pub enum Delay {
 ///
 /// `capabilities`: those of the worker in question. With `None` the question is whether any worker
 /// may: then a missing capability is a reason only if a worker has already met it
-/// ([`Reason::NoCapableWorker`]). `lanes`: the states of the lanes, if they matter.
+/// ([`Reason::NoCapableWorker`]). `lanes`: the states of the lanes, if they matter. `limits`: the
+/// states of its budgets and quotas, if they matter. They hold back an execution without a grant:
+/// one that has a grant was admitted with it.
 ///
 /// [`Judgement::Admit`] means that `offer` to such a worker claims the execution; the rules and the
 /// simulator are tested against that. \[INV-WHY-1\]
@@ -180,6 +183,7 @@ pub fn judge(
     execution: &Execution,
     capabilities: Option<&Capabilities>,
     lanes: Option<&Lanes>,
+    limits: &[LimitState],
     now: TimestampMs,
 ) -> Judgement {
     let mut reasons = Vec::new();
@@ -212,6 +216,8 @@ pub fn judge(
     if let Some(grant) = execution.grant().filter(|grant| grant.is_live(now)) {
         let (worker, until) = (grant.worker.clone(), grant.expires_at);
         reasons.push(Reason::Granted { worker, until });
+    } else {
+        reasons.extend(unmet_limits(execution, limits));
     }
     reasons.extend(blocks(execution, capabilities));
     if let Some(deadline) = execution.deadline.filter(|deadline| *deadline <= now) {
@@ -306,6 +312,19 @@ fn blocks(execution: &Execution, capabilities: Option<&Capabilities>) -> Vec<Rea
     };
     let lacks = lacks.map(|offered| Reason::LacksCapabilities { missing: missing(offered) });
     held.chain(lacks).collect()
+}
+
+/// The kinds of limits that hold an execution back and have not blocked it yet.
+fn unmet_limits(execution: &Execution, limits: &[LimitState]) -> impl Iterator<Item = Reason> {
+    let recheck_at = None;
+    let kinds = [
+        (BlockKind::Budget, Reason::BlockedByBudget { recheck_at }),
+        (BlockKind::Quota, Reason::BlockedByQuota { recheck_at }),
+    ];
+    let holds = |kind| limits.iter().any(|limit| limit.blocks() == kind && limit.holds());
+    let is_met = |kind| execution.blocks().is_some_and(|blocks| blocks.get(kind).is_some());
+    let unmet = kinds.into_iter().filter(move |(kind, _)| holds(*kind) && !is_met(*kind));
+    unmet.map(|(_, reason)| reason)
 }
 
 fn held_lane(execution: &Execution, lanes: &Lanes) -> Option<Reason> {
