@@ -190,7 +190,7 @@ bugs! {
         "epochs rise from a removed execution to the next with its id";
     ExhaustedBudgetNotTold: Code(Code::ExhaustedBudgetNotTold),
         "`judge` does not report a budget at its hard limit",
-        "what holds an execution back is told";
+        "each reason that holds an execution back is reported";
     ExpiryToldAsRevocation: Ruling(holder::expiry_told_as_revocation),
         "an expired lease is reported as revoked",
         "a refusal is true of the record";
@@ -214,7 +214,7 @@ bugs! {
         "freeing a slot twice frees it once";
     FullQuotaNotTold: Code(Code::FullQuotaNotTold),
         "`judge` does not report a full quota",
-        "what holds an execution back is told";
+        "each reason that holds an execution back is reported";
     GraceCutShort: Code(Code::GraceCutShort),
         "a rotation can shorten the grace period that a secret had before",
         "a key ID in its grace period stays valid through later rotations";

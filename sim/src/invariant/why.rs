@@ -66,7 +66,7 @@ fn check_claim(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     Ok(())
 }
 
-/// What `judge` says about the budgets and quotas of an execution that nobody runs.
+/// The reasons of an execution name its budgets or its quotas exactly if these hold it back.
 fn check_limits(model: &Model, record: &Execution, now: TimestampMs) -> Result<(), Broken> {
     let Some(limited) = &record.limits else { return Ok(()) };
     let (namespace, partitions) = (&record.namespace, &model.partitions);
