@@ -27,7 +27,9 @@ struct Cached {
 }
 
 impl BudgetsCache {
-    /// Returns whether a budget is at its hard limit, if it was requested less than 100 ms ago.
+    /// Returns whether a budget is at its hard limit, if it was requested less than 100 ms ago. One
+    /// that has reset itself since is read again: what it holds back would be looked at again
+    /// without a wait.
     pub(in crate::op) fn fresh(
         &self,
         namespace: &Namespace,
@@ -37,7 +39,9 @@ impl BudgetsCache {
         let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Cached { exhausted, asked_at } = cached.get(&(namespace.clone(), budget.clone()))?;
         let is_fresh = now.local >= *asked_at && now.local.since(*asked_at) < BUDGETS_FOR;
-        (is_fresh || planted!(BudgetReadOnce)).then(|| exhausted.clone())
+        let resets_at = exhausted.as_ref().and_then(|exhausted| exhausted.resets_at);
+        let is_over = resets_at.is_some_and(|at| at <= now.store);
+        (is_fresh && !is_over || planted!(BudgetReadOnce)).then(|| exhausted.clone())
     }
 
     /// Notes a budget that was requested at this time of the host's clock.
@@ -61,5 +65,25 @@ impl fmt::Debug for BudgetsCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What other operations read is not part of the one that shares the cache.
         f.write_str("BudgetsCache(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Dimension;
+
+    /// Otherwise an execution that waits for the reset is blocked again until now, over and over.
+    #[test]
+    fn an_exhausted_budget_is_read_again_at_its_reset() {
+        let (namespace, budget) = (Namespace::new("shop"), BudgetId::new("llm"));
+        let reset = TimestampMs::new(10_000);
+        let (dimension, resets_at) = (Dimension::new("tokens"), Some(reset));
+        let exhausted = Some(Exhausted { dimension, limit: 10, resets_at });
+        let (cache, local) = (BudgetsCache::default(), TimestampMs::new(500));
+        cache.put(&namespace, &budget, exhausted.clone(), local);
+        let fresh = |store| cache.fresh(&namespace, &budget, HostTime { store, local });
+        assert_eq!(fresh(reset.minus(DurationMs::new(1))), Some(exhausted));
+        assert_eq!(fresh(reset), None);
     }
 }
