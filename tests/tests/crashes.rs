@@ -4,12 +4,13 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use ff_tests::crash::{Plan, Scenario, binary};
+use ff_tests::crash::{Plan, Scenario, binary, http};
+
+/// One after the other: together they would delay each other beyond the short leases.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// Runs one scenario; fails with all problems and the folder of its evidence.
 fn survive(scenario: Scenario) {
-    // One after the other: together they would delay each other beyond the short leases.
-    static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let lasting = Duration::from_secs(3);
     // A shifted reply is rare: it needs more calls to meet one.
@@ -51,4 +52,14 @@ survive! {
     replies_are_spoilt: RepliesSpoilt,
     the_memory_is_full: MemoryFull,
     slots_are_moved: SlotsMoved,
+}
+
+/// Two HTTP services on one store are killed again and again, in the middle of requests.
+#[test]
+fn http_services_are_killed() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let report = http::services_are_killed(&binary::ff(), 500, 1);
+    println!("{report:?}");
+    assert!(report.kills > 5 && report.unanswered > 0, "too few faults: {report:?}");
+    assert!(report.problems.is_empty(), "{:#?}", report.problems);
 }

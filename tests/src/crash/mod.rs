@@ -4,6 +4,7 @@ pub mod binary;
 pub mod check;
 pub mod fleet;
 pub mod gather;
+pub mod http;
 pub mod run;
 pub mod scenario;
 pub mod submitter;
