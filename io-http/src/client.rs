@@ -1,8 +1,8 @@
 //! The transport of a client: calls of one server, repeated while that can help.
 //!
 //! A call is repeated after a wait when the server could not be reached, when its answer was lost,
-//! and when it is overloaded or its store does not answer (429, 502, 503, 504). All repeats have the
-//! same request ID. An answer in which a rule of the engine decided is final.
+//! and when it is overloaded or its store does not answer (429, 502, 503, 504). All repeats have
+//! the same request ID. An answer in which a rule of the engine decided is final.
 
 use std::fmt;
 use std::sync::Arc;
@@ -54,7 +54,6 @@ pub enum TransportError {
 
 /// The reason why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum CallError {
     /// The server answered with an error.
     #[error(transparent)]
@@ -62,7 +61,7 @@ pub enum CallError {
     /// There was no answer, or not one of a FlowFabric server.
     #[error("{message}")]
     NoAnswer {
-        /// What happened.
+        /// A sentence for people.
         message: String,
         /// Whether the call took effect.
         applied: Applied,
@@ -80,7 +79,7 @@ pub struct HttpTransport {
     call_timeout: Duration,
 }
 
-/// Which repeats of a call are safe.
+/// The repeats of a call that are safe.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Repeats {
     /// All of them.

@@ -16,7 +16,7 @@ pub struct ErrorBody {
 /// An error, as the body of an answer holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorDetail {
-    /// What failed, in snake case: the kind of a rejection, such as `lease_expired`, or the
+    /// The kind of the error, in snake case: that of a rejection, such as `lease_expired`, or the
     /// variant of [`EngineError`], such as `timeout`. A server has further kinds for requests that
     /// do not reach the engine.
     pub kind: String,

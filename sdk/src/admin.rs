@@ -180,8 +180,8 @@ impl FlowFabricAdminClient {
         }
     }
 
-    /// Issues a reclaim grant for an execution whose lease expired or was revoked. `id` is the ID of
-    /// the execution, as a text in either form.
+    /// Issues a reclaim grant for an execution whose lease expired or was revoked. `id` is the ID
+    /// of the execution, as a text in either form.
     /// [`WorkerConfig::reclaim_request`](crate::WorkerConfig::reclaim_request) makes the request.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ pub enum SdkError {
     /// The server did not answer, or its answer is not that of a FlowFabric server.
     #[error("{message}")]
     Http {
-        /// What happened.
+        /// A sentence for people.
         message: String,
         /// Whether the call took effect.
         applied: Applied,
@@ -55,8 +55,8 @@ pub enum SdkError {
     AdminApi {
         /// The status of the answer.
         status: u16,
-        /// What failed, in snake case: the kind of a rejection, such as `lease_expired`, or another
-        /// kind of the server.
+        /// The kind of the error, in snake case: that of a rejection, such as `lease_expired`, or
+        /// another one of the server.
         kind: String,
         /// A sentence for people.
         message: String,
@@ -146,8 +146,9 @@ impl SdkError {
     }
 
     /// Returns the status code with which an HTTP service answers: that of the engine's error
-    /// ([`EngineError::http_status`]), or of the answer of another server; 409 for an execution that
-    /// did not succeed, 503 while the store or the worker is not available, 500 for all others.
+    /// ([`EngineError::http_status`]), or of the answer of another server; 409 for an execution
+    /// that did not succeed, 503 while the store or the worker is not available, 500 for all
+    /// others.
     pub fn http_status(&self) -> u16 {
         match self {
             Self::Engine(error) => error.http_status(),

@@ -8,8 +8,8 @@ use std::io::Write;
 use ff_sdk::core::partition::Partition;
 use ff_sdk::core::store::{Cursor, ReplyBody, Request, StreamName, StreamPage};
 use ff_sdk::{
-    Client, Command, ExecutionId, IssuedWaitpoint, ListFilter, Signal, SuspendOutcome, Suspension,
-    WaitpointToken,
+    Client, Command, ExecutionId, IssuedWaitpoint, ListFilter, RotateWaitpointSecretRequest,
+    Signal, SuspendOutcome, Suspension, WaitpointToken,
 };
 use ff_tests::Fixture;
 use ff_tests::captured::Captured;
@@ -35,6 +35,7 @@ fn listed(hex: &str) -> String {
 /// Uses tokens in every way, and prints all values on the way. Returns the tokens.
 async fn use_tokens(fixture: &Fixture, output: &mut Captured) -> Vec<WaitpointToken> {
     let (client, admin) = (fixture.client().await, fixture.admin().await);
+    debug(output, RotateWaitpointSecretRequest::new("k1", SECRET, 60_000));
     debug(output, rotate(&admin, "k1", SECRET, 60_000).await);
     let worker = fixture.worker("w").await;
     let id = submit(&client, work()).await;

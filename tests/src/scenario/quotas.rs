@@ -13,7 +13,7 @@ use ff_sdk::{
 };
 
 use crate::faulty_backend::any;
-use crate::fixture::{Fixture, lane};
+use crate::fixture::Fixture;
 use crate::kit::{
     ask, claim, claim_of, describe, grant, grant_request, is_idle, kind, ms, rejection, secs,
     state, submit, work,

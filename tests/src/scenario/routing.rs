@@ -8,7 +8,7 @@ use ff_sdk::core::state::{BlockingReason, EligibilityState, LifecyclePhase, Publ
 use ff_sdk::core::store::IndexName;
 use ff_sdk::{Client, FlowFabricWorker};
 
-use crate::fixture::{Fixture, NAMESPACE, eligible, lane, namespace};
+use crate::fixture::{Fixture, NAMESPACE, eligible, namespace};
 use crate::kit::{
     ask, claim, describe, grant, grant_request, is_idle, kind, ms, nth_epoch, rejection, secs,
     state, submit, submitted, work,

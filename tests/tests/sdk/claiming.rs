@@ -269,39 +269,6 @@ async fn without_a_wake_up_the_wait_ends_after_the_poll_interval() {
     assert_eq!(started.elapsed(), secs(1));
 }
 
-/// A server issues the kind of grant that the execution needs, and the worker claims with it.
-#[tokio::test(start_paused = true)]
-async fn a_server_grants_new_resumed_and_reclaimed_work() {
-    let fixture = Fixture::memory();
-    let (client, worker) = (fixture.client().await, fixture.worker("w").await);
-    let admin = fixture.admin().await;
-    let via = async || worker.claim_via_server(&admin, &lane(), 10_000).await.unwrap();
-    assert!(via().await.is_none());
-    let id = submit(&client, work().payload("in")).await;
-    let task = via().await.unwrap();
-    assert_eq!((task.execution_id(), task.input_payload()), (id, Some(&b"in"[..])));
-    task.delay_execution(TimestampMs::ZERO).await.unwrap();
-    let task = via().await.unwrap();
-    assert_eq!(
-        (task.attempt_index(), task.lease_epoch()),
-        (AttemptIndex(0), nth_epoch(&client, &id, 2).await)
-    );
-    client.revoke_lease(&id).await.unwrap();
-    drop(task);
-    let task = via().await.unwrap();
-    assert_eq!(
-        (task.attempt_index(), task.lease_epoch()),
-        (AttemptIndex(1), nth_epoch(&client, &id, 3).await)
-    );
-    assert_eq!(task.input_payload(), Some(&b"in"[..]));
-    task.complete(None).await.unwrap();
-    assert!(via().await.is_none());
-    for ttl in [0, 60_001] {
-        let refused = worker.claim_via_server(&admin, &lane(), ttl).await.unwrap_err();
-        assert!(matches!(refused, SdkError::Config { field: "grant_ttl_ms", .. }));
-    }
-}
-
 /// A worker does not ask a server for a grant that it could not use.
 #[tokio::test(start_paused = true)]
 async fn a_server_is_not_asked_for_a_grant_that_the_worker_cannot_use() {

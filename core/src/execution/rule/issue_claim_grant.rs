@@ -68,8 +68,8 @@ impl Granted {
 ///
 /// # Errors
 ///
-/// `InvalidInput` for the ttl, the audit data or the lane, `ExecutionNotEligible`, `GrantAlreadyExists`,
-/// `CapabilityMismatch`.
+/// `InvalidInput` for the ttl, the audit data or the lane, `ExecutionNotEligible`,
+/// `GrantAlreadyExists`, `CapabilityMismatch`.
 pub fn issue_claim_grant(
     current: &Execution,
     command: &IssueClaimGrant,

@@ -1,6 +1,5 @@
 //! The behaviour of the admin client that does not depend on its transport.
 
-use ff_sdk::core::execution::EventKind;
 use ff_sdk::{
     AttemptIndex, Capabilities, ExecutionKind, ExecutionPolicy, FlowFabricAdminClient, GrantAudit,
     IssueReclaimGrantRequest, IssueReclaimGrantResponse, LaneId, PublicState, RejectionKind,
@@ -9,13 +8,23 @@ use ff_sdk::{
 use ff_tests::Fixture;
 use ff_tests::fixture::lane;
 use ff_tests::kit::{
-    ask, ask_to_reclaim, claim, describe, events, kind, nth_epoch, rotate, state, submit, work,
+    ask, ask_to_reclaim, claim, describe, endings, kind, ms, nth_epoch, rotate, state, submit, work,
 };
+use tokio::time::Instant;
 
 /// The client under test, and the store behind it.
 struct Subject {
     fixture: Fixture,
     admin: FlowFabricAdminClient,
+}
+
+/// A client that works in this process.
+async fn in_process() -> Subject {
+    let fixture = Fixture::memory();
+    // The first program sets the store up, with few partitions.
+    fixture.client().await;
+    let admin = fixture.admin().await;
+    Subject { fixture, admin }
 }
 
 /// Makes a test of each behaviour for each transport.
@@ -24,9 +33,7 @@ macro_rules! behaviours {
         mod in_process {
             $($(#[$doc])* #[tokio::test(start_paused = true)]
             async fn $name() {
-                let fixture = ff_tests::Fixture::memory();
-                let admin = fixture.admin().await;
-                super::$name(super::Subject { fixture, admin }).await;
+                super::$name(super::in_process().await).await;
             })+
         }
     };
@@ -63,8 +70,13 @@ async fn a_worker_gets_new_resumed_and_reclaimed_work(subject: Subject) {
     let task = via().await.unwrap();
     let epoch = nth_epoch(&client, &id, 3).await;
     assert_eq!((task.attempt_index(), task.lease_epoch()), (AttemptIndex(1), epoch));
+    assert_eq!(task.input_payload(), Some(&b"in"[..]));
     task.complete(None).await.unwrap();
     assert!(via().await.is_none());
+    for ttl in [0, 60_001] {
+        let refused = worker.claim_via_server(&admin, &lane(), ttl).await.unwrap_err();
+        assert!(matches!(refused, SdkError::Config { field: "grant_ttl_ms", .. }), "{refused:?}");
+    }
 }
 
 async fn a_request_waits_for_work(subject: Subject) {
@@ -74,8 +86,10 @@ async fn a_request_waits_for_work(subject: Subject) {
     request.wait_ms = 50;
     assert_eq!(admin.claim_for_worker(request.clone()).await.unwrap(), None);
     request.wait_ms = 30_000;
+    let begun = Instant::now();
     let (granted, id) = tokio::join!(admin.claim_for_worker(request), submit(&client, work()));
     assert_eq!(granted.unwrap().expect("there is work").grant().execution_id(), id);
+    assert!(begun.elapsed() < ms(900), "the submission wakes it, before it would look again");
 }
 
 async fn a_request_names_the_kinds_and_the_lane(subject: Subject) {
@@ -167,7 +181,7 @@ async fn a_request_that_cannot_be_granted_is_refused(subject: Subject) {
     let (client, worker) = (fixture.client().await, fixture.worker("w").await);
     let able = Capabilities::try_new(["gpu"]).unwrap();
     let able = fixture.worker_with("able", |config| config.capabilities = able).await;
-    let id = submit(&client, work().requires(["gpu"]).unwrap()).await;
+    let id = submit(&client, work().requires(["gpu"])).await;
     let live = claim(&able).await;
     let refused = ask_to_reclaim(&admin, &able, &id).await;
     assert_eq!(kind(refused), RejectionKind::ExecutionNotReclaimable);
@@ -214,8 +228,7 @@ async fn an_execution_that_was_reclaimed_too_often_fails(subject: Subject) {
         assert_eq!(capped, IssueReclaimGrantResponse::ReclaimCapExceeded { reclaims: 0 });
         assert_eq!(state(&client, &id).await, PublicState::Failed);
     }
-    let ends = events(&client, &id).await.into_iter().filter(|kind| *kind == EventKind::Failed);
-    assert_eq!(ends.count(), 1);
+    assert_eq!(endings(&client, &id).await, 1);
 }
 
 async fn the_secret_of_tokens_is_rotated(subject: Subject) {

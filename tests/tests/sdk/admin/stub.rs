@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// What the server does with a request, after it has read it.
+/// The reaction of the server to a request that it has read.
 #[derive(Clone)]
 pub enum Act {
     /// Answers with this status, these further lines of the head, and this body.
