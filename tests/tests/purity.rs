@@ -108,7 +108,7 @@ fn only_the_transport_of_http_needs_a_client_and_a_runtime() {
 #[test]
 fn dependencies_between_crates_go_one_way() {
     let every: &[&str] = &["--all-features"];
-    let permitted: [(&str, &[&str], &[&str]); 7] = [
+    let permitted: [(&str, &[&str], &[&str]); 8] = [
         ("ff-core", every, &[]),
         ("ff-io-http", every, &["ff-core"]),
         ("ff-io-valkey", every, &["ff-core"]),
@@ -116,7 +116,8 @@ fn dependencies_between_crates_go_one_way() {
         ("ff-sdk", &["--no-default-features"], &["ff-core", "ff-io-http", "ff-sdk-macros"]),
         ("ff-sdk", every, &["ff-core", "ff-io-http", "ff-io-valkey", "ff-sdk-macros"]),
         ("ff-sim", every, &["ff-core", "ff-io-valkey", "ff-sdk", "ff-sim-macros"]),
-        ("flowfabric-cli", every, &["ff-core", "ff-sdk"]),
+        ("ff-server", every, &["ff-io-http", "ff-sdk"]),
+        ("flowfabric-cli", every, &["ff-core", "ff-sdk", "ff-server"]),
     ];
     for (package, features, allowed) in permitted {
         let own =

@@ -5,6 +5,7 @@ use ff_sdk::{
     IssueReclaimGrantRequest, IssueReclaimGrantResponse, LaneId, PublicState, RejectionKind,
     Rotation, SdkError, TimestampMs, WorkerInstanceId,
 };
+use ff_server::{Server, Settings};
 use ff_tests::Fixture;
 use ff_tests::fixture::lane;
 use ff_tests::kit::{
@@ -27,13 +28,31 @@ async fn in_process() -> Subject {
     Subject { fixture, admin }
 }
 
-/// Makes a test of each behaviour for each transport.
+/// A client of a server over the same kind of store.
+async fn over_http() -> Subject {
+    let Subject { fixture, .. } = in_process().await;
+    let address = "127.0.0.1:0".parse().unwrap();
+    let server = Server::bind(address, fixture.backend(), Settings::default()).await.unwrap();
+    let admin = FlowFabricAdminClient::new(server.url()).unwrap();
+    tokio::spawn(server.run_until(std::future::pending()));
+    Subject { fixture, admin }
+}
+
+/// Makes a test of each behaviour for each transport. Those over HTTP run in real time, since time
+/// that is paused goes on while a program waits for a socket.
 macro_rules! behaviours {
-    ($($(#[$doc:meta])* $name:ident;)+) => {
+    ($($name:ident;)+) => {
         mod in_process {
-            $($(#[$doc])* #[tokio::test(start_paused = true)]
+            $(#[tokio::test(start_paused = true)]
             async fn $name() {
                 super::$name(super::in_process().await).await;
+            })+
+        }
+
+        mod over_http {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::over_http().await).await;
             })+
         }
     };
