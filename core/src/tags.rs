@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// The tag with the trace context of the submitter, as the header `traceparent` of W3C Trace Context
+/// has it. It is not part of the content that an idempotency key stands for: a submission that is
+/// repeated in another trace is still the same.
+pub const TRACE_PARENT: &str = "w3c.traceparent";
+
 /// The maximum number of tags of one execution.
 pub const MAX_TAGS: usize = 64;
 /// The maximum size of a tag's key or value, in bytes.
@@ -63,6 +68,12 @@ impl Tags {
     /// Returns the value of a tag.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
+    }
+
+    /// The tags without one of them.
+    pub(crate) fn without(&self, key: &str) -> Self {
+        let others = self.0.iter().filter(|(other, _)| *other != key);
+        Self(others.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
     /// Iterates over keys and values in the order of the keys.

@@ -3,9 +3,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use ff_core::agent::{Claimant, ClaimedWork, Claimer, Served};
+use ff_core::agent::{Claimant, ClaimedWork, Claimer, DrawnWork, Served};
 use ff_core::error::EngineError;
-use ff_core::op::ReadyQueues;
 use ff_core::resource::ResourceKind;
 use ff_core::store::Topic;
 use ff_core::store::bounds::MAX_UNITS;
@@ -174,6 +173,11 @@ impl Turn {
             let is_woken = demands.iter().all(|demand| demand.is_woken);
             let claim = lock(&self.claims.claimer).claim(claimants, is_woken);
             let outcome = connection.drive(claim).await;
+            if let Ok(drawn) = &outcome {
+                drawn.work.iter().for_each(|work| connection.meter.claimed(&work.claimed));
+                let held = drawn.held.iter();
+                held.for_each(|held| connection.meter.held_back(&held.lane, held.why));
+            }
             self.hand_out(demands, outcome, connection.clock.now());
         }
     }
@@ -197,12 +201,12 @@ impl Turn {
     /// Notes the result of a claim. Returns the work, and whether the claimer knows of more.
     fn claimed(
         &self,
-        outcome: Result<(Vec<ClaimedWork>, Option<ReadyQueues>), EngineError>,
+        outcome: Result<DrawnWork, EngineError>,
         now: HostTime,
     ) -> Result<(Vec<ClaimedWork>, bool), EngineError> {
         let mut claimer = lock(&self.claims.claimer);
         match outcome {
-            Ok((work, queues)) => {
+            Ok(DrawnWork { work, queues, .. }) => {
                 claimer.claimed(queues);
                 Ok((work, claimer.knows_work(now)))
             }
@@ -217,7 +221,7 @@ impl Turn {
     fn hand_out(
         &self,
         demands: Vec<Demand>,
-        outcome: Result<(Vec<ClaimedWork>, Option<ReadyQueues>), EngineError>,
+        outcome: Result<DrawnWork, EngineError>,
         now: HostTime,
     ) {
         let (mut work, knows_work) = match self.claimed(outcome, now) {

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod bulk;
+mod gauges;
 mod lanes;
 mod list;
 mod quotas;
@@ -46,6 +47,7 @@ use crate::submission::{IntoSubmission, Submission};
 
 pub use budgets::BudgetSettings;
 pub use bulk::{Bulk, BulkCommand, BulkOutcome, BulkPage, BulkResult};
+pub use gauges::QueueGauges;
 pub use lanes::{LaneNote, LaneStatus};
 pub use result::{ExecutionResult, History, HistoryEntry};
 pub use scans::{QuarantinePage, Quarantined};
@@ -180,7 +182,7 @@ impl Client {
         let execution = create.execution_id;
         let connection = &self.0.connection;
         let operation = CarryCommand::knowing(create, Known::Absent, connection.patience());
-        let committed = connection.drive(operation).await?;
+        let committed = connection.carry(operation).await?;
         tracing::debug!(%execution, outcome = ?committed.outcome, "submitted");
         Ok(committed.outcome)
     }

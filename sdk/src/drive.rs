@@ -4,9 +4,11 @@ use ff_core::backend::EngineBackend;
 use ff_core::op::{Event, Operation, Step};
 use ff_core::store::{Failure, Reply};
 use ff_core::time::DurationMs;
+use tokio::time::Instant;
 
 use crate::error::is_access_refused;
 use crate::host::HostClock;
+use crate::metrics::{RequestKind, StoreMeter};
 
 /// Runs an operation to its end: sends its requests to the backend, and waits when it asks to. A
 /// call that is not answered within [`Operation::reply_within`] is dropped.
@@ -14,22 +16,25 @@ use crate::host::HostClock;
 /// # Cancel safety
 ///
 /// Not cancel safe: the operation ends; requests in flight may be applied.
+///
+/// Its calls are not among the metrics.
 pub async fn drive<O: Operation>(
     backend: &dyn EngineBackend,
     clock: &HostClock,
     operation: O,
 ) -> O::Output {
-    drive_within(backend, clock, operation, None).await
+    drive_within(backend, clock, operation, None, None).await
 }
 
 /// Runs an operation like [`drive`]. If the store refuses the access of this program and `allowed`
 /// is the time limit of the operation, it ends as if the limit had passed: so the operation itself
-/// decides what is known of its effect.
+/// decides what is known of its effect. The meter, if there is one, counts its calls.
 pub(crate) async fn drive_within<O: Operation>(
     backend: &dyn EngineBackend,
     clock: &HostClock,
     mut operation: O,
     allowed: Option<DurationMs>,
+    meter: Option<&StoreMeter>,
 ) -> O::Output {
     let now = |operation: &O| {
         let number = operation.partition().map(|partition| backend.clock_of(partition));
@@ -48,7 +53,12 @@ pub(crate) async fn drive_within<O: Operation>(
             Step::Send(request) => {
                 let number = backend.clock_of(request.partition());
                 let limit = operation.reply_within(clock.now_of(number));
-                let event = match within(limit, backend.call(request)).await {
+                let (kind, sent) = (RequestKind::of(&request), Instant::now());
+                let result = within(limit, backend.call(request)).await;
+                if let Some(meter) = meter {
+                    meter.called(kind, sent.elapsed(), &result);
+                }
+                let event = match result {
                     Ok(reply) => {
                         clock.observe(number, reply.at);
                         Event::Reply(reply)

@@ -7,8 +7,9 @@ use ff_core::entropy::Entropy;
 use ff_core::op::{HandOver, OperationContext};
 use tokio::sync::Semaphore;
 
-use crate::drive::drive;
+use crate::drive::drive_within;
 use crate::host::HostClock;
+use crate::metrics::Meter;
 
 /// How many slots a connection offers at a time.
 const MAX_AT_ONCE: usize = 16;
@@ -30,6 +31,7 @@ impl HandOvers {
         backend: &Arc<dyn EngineBackend>,
         clock: &Arc<HostClock>,
         context: &OperationContext,
+        meter: &Arc<Meter>,
         mut entropy: impl FnMut() -> Entropy,
     ) {
         while !context.uses().is_empty() {
@@ -37,13 +39,16 @@ impl HandOvers {
             let Ok(permit) = self.0.clone().try_acquire_owned() else { return };
             let Some(first) = context.uses().take() else { return };
             let (backend, clock, context) = (backend.clone(), clock.clone(), context.clone());
-            let (permits, mut entropy) = (self.0.clone(), entropy());
+            let (permits, mut entropy, meter) = (self.0.clone(), entropy(), meter.clone());
             tokio::spawn(async move {
                 let (mut permit, mut next) = (permit, Some(first));
                 loop {
                     while let Some(task) = next {
                         let operation = HandOver::new(task, &context, entropy.fork());
-                        if let Err(error) = drive(&*backend, &clock, operation).await {
+                        let store = Some(&meter.store);
+                        let done = drive_within(&*backend, &clock, operation, None, store).await;
+                        meter.handed_over(done.is_ok());
+                        if let Err(error) = done {
                             tracing::debug!(%error, "cannot hand over a slot of a quota");
                         }
                         next = context.uses().take();

@@ -27,8 +27,9 @@ use ff_core::time::{DurationMs, TimestampMs};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
-use crate::drive::drive;
+use crate::drive::drive_within;
 use crate::host::{HostClock, system_entropy};
+use crate::metrics::StoreMeter;
 
 /// A stream of completions, read from the journals of a store over any backend (`docs/spec.md`,
 /// 11). It reads when the backend wakes it, and every second. It keeps asking a partition that does
@@ -61,6 +62,7 @@ use crate::host::{HostClock, system_entropy};
 pub struct JournalCompletions {
     backend: Arc<dyn EngineBackend>,
     clock: Arc<HostClock>,
+    meter: Arc<StoreMeter>,
     entropy: Entropy,
     codec: Codec,
     filter: CompletionFilter,
@@ -180,6 +182,7 @@ impl JournalCompletions {
         Self {
             backend,
             clock: Arc::new(HostClock::new()),
+            meter: Arc::new(StoreMeter::new()),
             entropy: system_entropy(),
             codec: Codec::default(),
             filter,
@@ -250,7 +253,10 @@ impl JournalCompletions {
         if self.checking.is_none() {
             let read = ReadMeta::new(self.patience(PATIENCE));
             let (backend, clock) = (self.backend.clone(), self.clock.clone());
-            self.checking = Some(Box::pin(async move { drive(&*backend, &clock, read).await }));
+            let meter = self.meter.clone();
+            self.checking = Some(Box::pin(async move {
+                drive_within(&*backend, &clock, read, None, Some(&meter)).await
+            }));
         }
     }
 
@@ -294,8 +300,10 @@ impl JournalCompletions {
         let patience = if is_away { DurationMs::new(1) } else { PATIENCE };
         let query = Query::stream(page, self.patience(patience));
         let (backend, clock, store) = (self.backend.clone(), self.clock.clone(), self.store);
+        let meter = self.meter.clone();
         Box::pin(async move {
-            let (page, _) = drive(&*backend, &clock, query).await.ok()?;
+            let read = drive_within(&*backend, &clock, query, None, Some(&meter)).await;
+            let (page, _) = read.ok()?;
             match with_store(page.next, store) {
                 Cursor::After { history, id: end } => {
                     Some(Page { partition, history, entries: page.entries, end, gap: page.gap })

@@ -52,6 +52,7 @@ mod job;
 mod journal;
 mod lease_end;
 mod memory;
+pub mod metrics;
 mod output;
 mod process;
 mod registering;
@@ -63,6 +64,7 @@ mod suspension;
 mod task;
 pub mod testing;
 mod timekeeping;
+mod trace;
 mod upkeep;
 mod wake_ups;
 mod worker;
@@ -73,7 +75,8 @@ pub use builder::{WorkerBuilder, unique_name};
 pub use client::{
     BudgetSettings, Bulk, BulkCommand, BulkOutcome, BulkPage, BulkResult, Client, ExecutionResult,
     History, HistoryEntry, Interrupted, LaneNote, LaneStats, LaneStatus, QuarantinePage,
-    Quarantined, Stats, Tail, TailItem, Turn, Unserved, Why, WorkerPage, WorkerPosition,
+    Quarantined, QueueGauges, Stats, Tail, TailItem, Turn, Unserved, Why, WorkerPage,
+    WorkerPosition,
 };
 pub use config::{ClientConfig, WorkerConfig};
 pub use connect::{StoreOptions, open};

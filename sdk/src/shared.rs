@@ -1,5 +1,6 @@
 //! The connection that all handles to a store share: backend, clock and partition configuration.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ff_core::agent::WorkerProfile;
@@ -21,10 +22,11 @@ use tracing::Instrument;
 
 use crate::charges::Charges;
 use crate::config::WorkerConfig;
-use crate::drive::{drive, drive_within};
+use crate::drive::drive_within;
 use crate::error::SdkError;
 use crate::handing_over::HandOvers;
 use crate::host::{ClockSource, HostClock, system_entropy};
+use crate::metrics::Meter;
 
 /// A connection to a store whose configuration has been checked.
 pub(crate) struct Connection {
@@ -40,6 +42,8 @@ pub(crate) struct Connection {
     hand_overs: HandOvers,
     /// When the store's configuration was last requested.
     checked_at: Mutex<Instant>,
+    /// What it records.
+    pub(crate) meter: Arc<Meter>,
 }
 
 /// The longest time between two reads of the store's configuration by a program that makes calls.
@@ -80,7 +84,8 @@ impl Connection {
         let ensure = EnsureMeta::new(meta, Patience::new(context.clone(), entropy.fork()));
         let ends_refused = sources.ends_refused;
         let allowed = ends_refused.then_some(context.allowed());
-        let found = drive_within(&*backend, &clock, ensure, allowed).await?;
+        let meter = Arc::new(Meter::new());
+        let found = drive_within(&*backend, &clock, ensure, allowed, Some(&meter.store)).await?;
         let (partitions, entropy) = (found.partitions, Mutex::new(entropy));
         let context = context.with_partitions(partitions);
         let checked_at = Mutex::new(Instant::now());
@@ -95,6 +100,7 @@ impl Connection {
             charges,
             hand_overs: HandOvers::default(),
             checked_at,
+            meter,
         };
         new.check_partitions(wanted)?;
         Ok(new)
@@ -158,15 +164,21 @@ impl Connection {
     ) -> Result<T, EngineError> {
         self.check_store().await?;
         let begun = Instant::now();
-        let driven = drive_within(&*self.backend, &self.clock, operation, self.refused_within());
-        let result = driven.await;
+        let result = self.drive_unchecked(operation).await;
         self.hand_over();
         result.map_err(|error| with_elapsed(error, begun))
     }
 
+    /// Runs an operation to its end, and counts its calls.
+    async fn drive_unchecked<O: Operation>(&self, operation: O) -> O::Output {
+        let allowed = self.refused_within();
+        drive_within(&*self.backend, &self.clock, operation, allowed, Some(&self.meter.store)).await
+    }
+
     /// Begins to hand over the slots of quotas that calls have freed.
     fn hand_over(&self) {
-        self.hand_overs.begin(&self.backend, &self.clock, &self.context, || self.entropy());
+        let (backend, clock, meter) = (&self.backend, &self.clock, &self.meter);
+        self.hand_overs.begin(backend, clock, &self.context, meter, || self.entropy());
     }
 
     /// Waits until the slots that calls have freed so far were offered to those that wait.
@@ -192,11 +204,34 @@ impl Connection {
         if let Err(lost) = self.check_store().await {
             return operations.iter().map(|_| Err(lost.clone())).collect();
         }
+        let name = operations.first().map_or("", |first| first.command().name());
         let (begun, batch) = (Instant::now(), Batch::new(partition, operations));
-        let driven = drive_within(&*self.backend, &self.clock, batch, self.refused_within());
-        let ended = driven.await.into_iter();
+        let ended = self.drive_unchecked(batch).await.into_iter();
         self.hand_over();
-        ended.map(|result| result.map_err(|error| with_elapsed(error, begun))).collect()
+        let ended = ended.map(|result| result.map_err(|error| with_elapsed(error, begun)));
+        ended.inspect(|result| self.note(name, result)).collect()
+    }
+
+    /// Carries out a command on its execution, and counts it.
+    pub(crate) async fn carry<C: Decide>(
+        &self,
+        operation: CarryCommand<C>,
+    ) -> Result<Committed<C::Outcome>, EngineError> {
+        let name = operation.command().name();
+        let result = self.drive(operation).await;
+        self.note(name, &result);
+        result
+    }
+
+    /// Counts a command.
+    fn note<T: Any>(&self, name: &'static str, result: &Result<Committed<T>, EngineError>) {
+        match result {
+            Ok(Committed { outcome, record: Some(record), .. }) => {
+                self.meter.carried_out(name, outcome, &record.execution.lane);
+            }
+            Ok(_) => {}
+            Err(error) => self.meter.failed(name, error),
+        }
     }
 
     /// Refuses to use a lost store. If the configuration was not read for [`CHECK_INTERVAL`], this
@@ -213,9 +248,11 @@ impl Connection {
     async fn read_identity(&self) {
         let patience = Patience::new(self.context.within(CHECK_PATIENCE), self.entropy());
         let (backend, clock) = (self.backend.clone(), self.clock.clone());
+        let meter = self.meter.clone();
         // The context remembers the result, also if it arrives after the grace.
         let reading = tokio::spawn(async move {
-            if let Err(error) = drive(&*backend, &clock, ReadMeta::new(patience)).await {
+            let (read, store) = (ReadMeta::new(patience), Some(&meter.store));
+            if let Err(error) = drive_within(&*backend, &clock, read, None, store).await {
                 tracing::debug!(%error, "cannot read the store's configuration");
             }
         });
@@ -263,7 +300,7 @@ impl Connection {
         self.check_id(&execution)?;
         let span = tracing::debug_span!("command", name, %execution);
         let operation = CarryCommand::knowing(command, known, self.patience());
-        Ok(self.drive(operation).instrument(span).await?)
+        Ok(self.carry(operation).instrument(span).await?)
     }
 
     /// Refuses an id whose partition does not exist.

@@ -13,13 +13,14 @@ use ff_core::limits::Limits;
 use ff_core::partition::PartitionConfig;
 use ff_core::policy::{ExecutionPolicy, Priority, RetryPolicy};
 use ff_core::quota_ref::QuotaRef;
-use ff_core::tags::Tags;
+use ff_core::tags::{TRACE_PARENT, Tags};
 use ff_core::time::{DurationMs, TimestampMs};
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::config::DEFAULT_LANE;
 use crate::error::SdkError;
+use crate::trace::is_trace_parent;
 
 /// An execution to submit (`docs/spec.md`, 4: create). Everything but the kind has a default.
 ///
@@ -160,6 +161,28 @@ impl Submission {
     pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.push((key.into(), value.into()));
         self
+    }
+
+    /// Sets the trace context of the submitter, so that the handler can continue its trace: the
+    /// header `traceparent` of [W3C Trace Context](https://www.w3.org/TR/trace-context/), as
+    /// `00-TRACEID-PARENTID-FLAGS` in lower-case hexadecimal digits. The handler reads it with
+    /// [`TaskContext::trace_parent`](crate::TaskContext::trace_parent).
+    ///
+    /// It is stored as the tag `w3c.traceparent`. It is not part of the content that an idempotency
+    /// key stands for: a repeat may have another one, and the first one stays.
+    ///
+    /// # Errors
+    ///
+    /// [`SdkError::Config`] when it is not such a header.
+    pub fn trace_parent(self, header: &str) -> Result<Self, SdkError> {
+        if !is_trace_parent(header) {
+            let message = format!(
+                "is {header:?}: expected a version, a trace ID, a parent ID and flags, as 2, 32, \
+                 16 and 2 lower-case hexadecimal digits with `-` between them"
+            );
+            return Err(SdkError::config("submission", "trace_parent", message));
+        }
+        Ok(self.tag(TRACE_PARENT, header))
     }
 
     /// Counts it towards a quota: it starts only while the quota allows it. At most 4 quotas. Until

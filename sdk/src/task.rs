@@ -19,13 +19,15 @@ use ff_core::id::{
 };
 use ff_core::op::{CarryCommand, Committed, Known};
 use ff_core::store::Bytes;
-use ff_core::tags::Tags;
+use ff_core::tags::{TRACE_PARENT, Tags};
 use ff_core::time::{DurationMs, TimestampMs};
 
 use crate::error::SdkError;
 use crate::lease_end::{EndedLease, LeaseEnd, READ_PATIENCE};
+use crate::metrics::Share;
 use crate::output::Output;
 use crate::shared::lock;
+use crate::trace::is_trace_parent;
 use crate::upkeep::{LeaseState, Slots};
 
 pub use waiting::SuspendOutcome;
@@ -79,6 +81,8 @@ pub struct ClaimedTask {
 struct Owner {
     slot: Slots,
     lease_id: LeaseId,
+    /// Counts the task as running.
+    _running: Share,
 }
 
 impl std::fmt::Debug for Owner {
@@ -129,7 +133,8 @@ impl LeaseWatch {
 
 impl ClaimedTask {
     pub(crate) fn new(slot: Slots, work: ClaimedWork, lease: Arc<LeaseState>) -> Self {
-        let owner = Owner { slot, lease_id: work.claimed.lease_id };
+        let running = slot.state().meter.runs(&work.claimed.lane);
+        let owner = Owner { slot, lease_id: work.claimed.lease_id, _running: running };
         let output = tokio::sync::Mutex::new(Output::new(work.claimed.attempt.frames));
         Self { owner, work, lease, output }
     }
@@ -238,6 +243,12 @@ impl ClaimedTask {
     /// The tags of the execution.
     pub const fn tags(&self) -> &Tags {
         &self.claimed().tags
+    }
+
+    /// The trace context of the submitter, as a valid header `traceparent`; `None` if it gave none
+    /// ([`Submission::trace_parent`](crate::Submission::trace_parent)).
+    pub fn trace_parent(&self) -> Option<&str> {
+        self.tags().get(TRACE_PARENT).filter(|header| is_trace_parent(header))
     }
 
     /// The number of retries in this life so far.

@@ -13,6 +13,7 @@ use ff_core::time::{HostTime, TimestampMs};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::metrics::TimerMeter;
 use crate::shared::Connection;
 
 /// A time, by the store's clock, at which something will be due in a partition.
@@ -65,7 +66,7 @@ async fn keep_time(
     let mut timekeeper =
         Timekeeper::new(connection.partitions, connection.context().clone(), connection.entropy());
     let mut wake_ups = connection.backend.subscribe(vec![Topic::Due]);
-    let mut unreadable = 0;
+    let (mut unreadable, meter) = (0, TimerMeter::new());
     loop {
         let mut round = pin!(connection.drive(timekeeper.apply_due(connection.clock.now())));
         let report = loop {
@@ -79,7 +80,10 @@ async fn keep_time(
         };
         match &report {
             Ok(report) if report.applied.is_empty() => {}
-            Ok(report) => tracing::debug!(applied = ?report.applied, "due timers applied"),
+            Ok(report) => {
+                tracing::debug!(applied = ?report.applied, "due timers applied");
+                meter.applied(report);
+            }
             Err(error) if connection.context().check_store().is_err() => {
                 tracing::error!(%error, "this timekeeper applies no more due timers");
                 return;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use ff_core::agent::{LeaseLost, Registration, WorkerAgent};
+use ff_core::agent::{LeaseLost, LostReason, Registration, WorkerAgent};
+use ff_core::error::{EngineError, ErrorClass, Rejection};
 use ff_core::id::{AttemptId, ExecutionId, LeaseId, Namespace};
 use ff_core::time::TimestampMs;
 use tokio::sync::Notify;
@@ -15,6 +16,7 @@ use crate::claims::ClaimGroup;
 use crate::error::SdkError;
 use crate::gather::Gatherer;
 use crate::lease_end::{EndedLease, LeaseEnd};
+use crate::metrics::{LeaseLoss, Renewed, WorkerMeter};
 use crate::process::{InstanceName, Process};
 use crate::shared::{Connection, lock};
 use crate::timekeeping::TimekeeperTask;
@@ -36,6 +38,7 @@ pub(crate) struct WorkerState {
     pub(crate) registration: Mutex<Registration>,
     /// The instance id, which other workers of this process may share.
     pub(crate) instance: Arc<InstanceName>,
+    pub(crate) meter: Arc<WorkerMeter>,
 }
 
 /// The state of a lease, for tasks that wait until it is lost.
@@ -107,6 +110,7 @@ impl WorkerState {
     ) -> Self {
         let timekeeper = timekeeper.then(|| process.timekeeper());
         let instance = process.instance(agent.profile());
+        let meter = WorkerMeter::new(&agent.profile().worker, agent.profile().slots);
         Self {
             timekeeper: Mutex::new(timekeeper),
             connection: process.connection.clone(),
@@ -118,6 +122,7 @@ impl WorkerState {
             earlier: Notify::const_new(),
             registration: Mutex::new(registration),
             instance,
+            meter: Arc::new(meter),
         }
     }
 
@@ -144,6 +149,7 @@ impl WorkerState {
             // The lease was lost before it was watched.
             lock(&self.watched).remove(&lease_id);
             state.lose();
+            self.meter.lost(LeaseLoss::RanOut);
             state.ended(LeaseEnd::Lost("the claim took longer than the lease".to_owned()));
         }
         let sleeps_until = TimestampMs::new(self.sleeps_until.load(Ordering::Acquire));
@@ -175,8 +181,12 @@ impl WorkerState {
         let Some(state) = lock(&self.watched).remove(&lease_id) else { return };
         state.lose();
         let ended = EndedLease { execution_id, lease_id, attempt_id: state.attempt_id, reason };
-        let connection = self.connection.clone();
-        tokio::spawn(async move { state.ended(ended.explain(&connection).await) });
+        let (connection, meter) = (self.connection.clone(), self.meter.clone());
+        tokio::spawn(async move {
+            let end = ended.explain(&connection).await;
+            meter.lost(loss_of(&end, &ended.reason));
+            state.ended(end);
+        });
     }
 
     /// Sleeps until a time, or without end, or until there is an earlier one.
@@ -285,6 +295,17 @@ impl Drop for Slots {
     }
 }
 
+fn loss_of(end: &LeaseEnd, reason: &LostReason) -> LeaseLoss {
+    match (end, reason) {
+        (LeaseEnd::Cancelled(_), _) => LeaseLoss::Cancelled,
+        (LeaseEnd::AttemptTimeout, _) => LeaseLoss::AttemptTimeout,
+        (LeaseEnd::Deadline, _) => LeaseLoss::Deadline,
+        (LeaseEnd::Lost(_), LostReason::RanOut) => LeaseLoss::RanOut,
+        (_, LostReason::Refused(EngineError::State(Rejection::LeaseRevoked))) => LeaseLoss::Revoked,
+        (LeaseEnd::Lost(_), LostReason::Refused(_)) => LeaseLoss::TakenOver,
+    }
+}
+
 /// Renews leases at a third of their ttl, marks lost ones, and keeps the worker registered.
 async fn keep_leases(state: Arc<WorkerState>) {
     loop {
@@ -302,7 +323,12 @@ async fn keep_leases(state: Arc<WorkerState>) {
         for renewal in renewals {
             let state = state.clone();
             tokio::spawn(async move {
-                let result = state.connection.drive(renewal.operation).await;
+                let result = state.connection.carry(renewal.operation).await;
+                state.meter.renewed(match &result {
+                    Ok(_) => Renewed::Renewed,
+                    Err(error) if error.class() == ErrorClass::Cooperative => Renewed::Refused,
+                    Err(_) => Renewed::Failed,
+                });
                 let now = state.connection.clock.now();
                 let lost = lock(&state.agent).leases.renewed(renewal.lease_id, result, now);
                 if let Some(lost) = lost {

@@ -19,6 +19,7 @@ use crate::claims::ClaimGroup;
 use crate::config::WorkerConfig;
 use crate::error::SdkError;
 use crate::journal::JournalBackend;
+use crate::metrics::Share;
 use crate::process::Process;
 use crate::shared::lock;
 use crate::signal::Signal;
@@ -180,6 +181,11 @@ impl FlowFabricWorker {
         self.0.upkeep.state.hurry();
         lock(&self.0.upkeep.state.agent).serve(kinds);
         *lock(&self.0.upkeep.state.group) = self.new_group();
+    }
+
+    /// Counts handlers as registered until the result is dropped.
+    pub(crate) fn serves(&self, handlers: usize) -> Share {
+        self.0.upkeep.state.meter.serves(handlers)
     }
 
     /// Claims the next execution of the worker's lanes: new, resumed or reclaimed. Returns `None`

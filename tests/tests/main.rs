@@ -6,6 +6,7 @@ mod api;
 mod costs;
 mod format;
 mod hung_node;
+mod metrics_page;
 mod processes;
 mod purity;
 mod report;

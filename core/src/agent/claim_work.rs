@@ -2,12 +2,12 @@
 
 use crate::capability::Capabilities;
 use crate::entropy::Entropy;
-use crate::error::EngineError;
+use crate::error::{EngineError, Rejection};
 use crate::execution::{Claim, Claimed, Execution, Offer, Offered, Renew, Renewed};
 use crate::id::{AttemptId, GrantId, LeaseId, WorkerId, WorkerInstanceId};
 use crate::op::{
-    Batch, CarryCommand, Committed, Event, Loaded, Operation, OperationContext, Patience, Query,
-    ReadyQueues, Step, TakeFromLane, TakenFromLane, Taker,
+    Batch, CarryCommand, Committed, Event, HeldBack, Loaded, Operation, OperationContext, Patience,
+    Query, ReadyQueues, Step, TakeFromLane, TakenFromLane, Taker,
 };
 use crate::store::{Bytes, Fetched, Read, ValueKey, Values};
 use crate::time::{DurationMs, HostTime, TimestampMs};
@@ -89,6 +89,13 @@ impl Taker for OfferTo {
         matches!(outcome, Offered::Claimed(_))
     }
 
+    fn held_by(outcome: &Offered) -> Option<&Rejection> {
+        match outcome {
+            Offered::BlockedByRoute(why) | Offered::HeldByLimit(why) => Some(why),
+            _ => None,
+        }
+    }
+
     fn kept_none(&mut self) {
         self.left = self.claimants.iter().map(|claimant| claimant.count).collect();
     }
@@ -123,6 +130,7 @@ pub struct ClaimWork {
     /// The claims whose payload has to be read, by their number.
     missing: Vec<usize>,
     queues: Option<ReadyQueues>,
+    held: Vec<HeldBack>,
 }
 
 #[derive(Clone, Debug)]
@@ -133,8 +141,18 @@ enum Doing {
     Confirming(Batch<Renew>),
 }
 
-/// The executions that may be started, and the queues for the next claim.
-type Output = Result<(Vec<ClaimedWork>, Option<ReadyQueues>), EngineError>;
+/// The result of a claim.
+#[derive(Clone, Debug, Default)]
+pub struct DrawnWork {
+    /// The executions that may be started.
+    pub work: Vec<ClaimedWork>,
+    /// The queues, for the next claim.
+    pub queues: Option<ReadyQueues>,
+    /// The executions that were set aside, since they may not start now.
+    pub held: Vec<HeldBack>,
+}
+
+type Output = Result<DrawnWork, EngineError>;
 
 impl ClaimWork {
     /// Claims executions for some workers.
@@ -147,12 +165,13 @@ impl ClaimWork {
         let count = offer.count();
         let take = TakeFromLane::new(queues, offer, count, context.clone(), entropy.fork());
         let doing = Doing::Taking(take);
-        let (work, missing, queues) = (Vec::new(), Vec::new(), None);
-        Self { context, entropy, doing, work, missing, queues }
+        let (work, missing) = (Vec::new(), Vec::new());
+        Self { context, entropy, doing, work, missing, queues: None, held: Vec::new() }
     }
 
     fn taken(&mut self, taken: TakenFromLane<OfferTo>, now: HostTime) -> Step<Output> {
         self.queues = Some(taken.queues);
+        self.held = taken.held;
         for committed in taken.kept {
             self.keep(committed);
         }
@@ -247,7 +266,8 @@ impl ClaimWork {
 
     fn end(&mut self) -> Step<Output> {
         let work = std::mem::take(&mut self.work).into_iter().map(|(work, _)| work).collect();
-        Step::Done(Ok((work, self.queues.take())))
+        let (queues, held) = (self.queues.take(), std::mem::take(&mut self.held));
+        Step::Done(Ok(DrawnWork { work, queues, held }))
     }
 }
 

@@ -15,7 +15,7 @@ mod scheduler;
 mod timekeeper;
 mod worker;
 
-pub use claim_work::{ClaimWork, Claimant, ClaimedWork, OfferTo};
+pub use claim_work::{ClaimWork, Claimant, ClaimedWork, DrawnWork, OfferTo};
 pub use claimer::{Claimer, Served};
 pub use completions::Completions;
 pub use expiry::{ExpirySweep, ExpiryVisit};

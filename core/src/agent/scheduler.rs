@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::entropy::Entropy;
+use crate::error::Rejection;
 use crate::execution::{Admit, Admitted, Execution, GrantAudit, IssueClaimGrant};
 use crate::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
 use crate::id::{ExecutionId, GrantId, WorkerId};
@@ -104,6 +105,13 @@ impl Taker for AdmitTo {
 
     fn keeps(outcome: &Admitted) -> bool {
         matches!(outcome, Admitted::Granted(_) | Admitted::ReclaimGranted(_))
+    }
+
+    fn held_by(outcome: &Admitted) -> Option<&Rejection> {
+        match outcome {
+            Admitted::BlockedByRoute(why) | Admitted::HeldByLimit(why) => Some(why),
+            _ => None,
+        }
     }
 }
 

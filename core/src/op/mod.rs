@@ -39,6 +39,6 @@ pub use resource::{
 };
 pub use retry_budget::{RetryBudget, RetryLimits};
 pub use work::{
-    ApplyDue, DueReport, FirstTimer, HandOver, ReadyQueues, StoreClocks, TakeFromLane,
+    ApplyDue, DueReport, FirstTimer, HandOver, HeldBack, ReadyQueues, StoreClocks, TakeFromLane,
     TakenFromLane, Taker,
 };

@@ -81,6 +81,8 @@ impl Embedded {
         let served = request.served.clone();
         let draw = lock(&self.scheduler).claim_for_worker(request);
         let drawn = self.connection.drive(draw).await?;
+        let held = drawn.held.iter();
+        held.for_each(|held| self.connection.meter.held_back(&held.lane, held.why));
         Ok(lock(&self.scheduler).admitted(served, drawn).map(ClaimForWorkerResponse::from))
     }
 

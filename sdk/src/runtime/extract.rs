@@ -101,6 +101,13 @@ impl TaskContext {
         self.task.lane_id()
     }
 
+    /// The trace context of the submitter, as a valid header `traceparent` of W3C Trace Context;
+    /// `None` if it gave none ([`Submission::trace_parent`](crate::Submission::trace_parent)). The
+    /// span that the handler runs in has it as the field `traceparent`.
+    pub fn trace_parent(&self) -> Option<&str> {
+        self.task.trace_parent()
+    }
+
     /// The index of this attempt, from 0.
     pub fn attempt_index(&self) -> AttemptIndex {
         self.task.attempt_index()

@@ -15,6 +15,7 @@ use tracing::Instrument;
 
 use crate::config::DEFAULT_LANE;
 use crate::error::SdkError;
+use crate::metrics::{HandlerMeter, RunEnd};
 use crate::submission::Submission;
 use crate::task::ClaimedTask;
 use crate::worker::FlowFabricWorker;
@@ -252,11 +253,23 @@ impl WorkerRuntime {
         let states = Arc::new(states);
         let handlers = Arc::new(handlers);
         let layered = layers.around(&handlers);
+        let meters = handlers.keys().map(|kind| (kind.clone(), HandlerMeter::new(kind)));
+        let meters = meters.collect();
+        let _serves = worker.serves(handlers.len());
         let mut sources = Source::all(&worker, &handlers);
         let idle = Idle { all: sources.len(), count: AtomicUsize::new(0), notify: idle };
         let freed = Notify::new();
-        let shared =
-            Arc::new(Shared { handlers, layered, states, report, idle, freed, drain, stopped });
+        let shared = Arc::new(Shared {
+            handlers,
+            layered,
+            meters,
+            states,
+            report,
+            idle,
+            freed,
+            drain,
+            stopped,
+        });
         let releasing = (shutdown_deadline / RELEASE_SHARE).min(MAX_RELEASE);
         let handling = shutdown_deadline.saturating_sub(releasing);
         let (left, began);
@@ -308,6 +321,7 @@ struct Shared {
     handlers: Arc<BTreeMap<String, Registered>>,
     /// The handlers with layers around them, if there are any.
     layered: Option<HandlerService>,
+    meters: BTreeMap<String, HandlerMeter>,
     states: Arc<SharedState>,
     report: Arc<Counters>,
     idle: Idle,
@@ -444,6 +458,7 @@ fn span_of(task: &ClaimedTask) -> tracing::Span {
         kind = %task.execution_kind(),
         attempt = %task.attempt_index(),
         epoch = %task.lease_epoch(),
+        traceparent = task.trace_parent(),
     )
 }
 
@@ -476,31 +491,58 @@ async fn run_task(shared: &Shared, task: ClaimedTask) {
 }
 
 async fn run_handler(shared: &Shared, context: TaskContext) -> Ended {
-    let watch = context.task.lease_watch();
     let _running = Running::new(&shared.report);
     let Some(registered) = shared.handlers.get(context.execution_kind().as_str()) else {
         // The runtime claims no such execution.
         return Ended::Stopped;
     };
+    let began = Instant::now();
+    let (ended, end) = run_registered(shared, registered, &context).await;
+    if let Some(meter) = shared.meters.get(context.execution_kind().as_str()) {
+        meter.ended(end, began.elapsed());
+    }
+    ended
+}
+
+async fn run_registered(
+    shared: &Shared,
+    registered: &Registered,
+    context: &TaskContext,
+) -> (Ended, RunEnd) {
+    let watch = context.task.lease_watch();
     let mut stopped = shared.stopped.clone();
     let timeout = registered.options.timeout;
     let call = || match &shared.layered {
         Some(layered) => Box::pin(layered.clone().run(context.clone())),
-        None => registered.handler.call(&context),
+        None => registered.handler.call(context),
     };
     let work = match catch(call) {
         Ok(work) => work,
-        Err(message) => return Ended::Returned(panicked(&message)),
+        Err(message) => return (Ended::Returned(panicked(&message)), RunEnd::Panic),
     };
     tokio::select! {
         biased;
-        () = watch.lost() => Ended::LeaseLost,
-        returned = CatchUnwind(work) => Ended::Returned(match returned {
-            Ok(outcome) => outcome,
-            Err(message) => panicked(&message),
-        }),
-        late = over(timeout) => Ended::Returned(late),
-        _ = stopped.wait_for(|stopped| *stopped) => Ended::Stopped,
+        () = watch.lost() => (Ended::LeaseLost, RunEnd::LeaseLost),
+        returned = CatchUnwind(work) => match returned {
+            Ok(outcome) => {
+                let end = end_of(&outcome);
+                (Ended::Returned(outcome), end)
+            }
+            Err(message) => (Ended::Returned(panicked(&message)), RunEnd::Panic),
+        },
+        late = over(timeout) => (Ended::Returned(late), RunEnd::Timeout),
+        _ = stopped.wait_for(|stopped| *stopped) => (Ended::Stopped, RunEnd::Shutdown),
+    }
+}
+
+const fn end_of(outcome: &TaskOutcome) -> RunEnd {
+    match outcome {
+        TaskOutcome::Complete(_) => RunEnd::Complete,
+        TaskOutcome::Fail(_) => RunEnd::Fail,
+        TaskOutcome::Delay(_) => RunEnd::Delay,
+        TaskOutcome::WaitForChildren => RunEnd::WaitForChildren,
+        TaskOutcome::Cancel(_) => RunEnd::Cancel,
+        TaskOutcome::Suspend(_) => RunEnd::Suspend,
     }
 }
 

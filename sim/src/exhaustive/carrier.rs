@@ -3,12 +3,12 @@
 
 use std::rc::Rc;
 
-use ff_core::agent::{AdmitTo, ClaimWork, ClaimedWork};
+use ff_core::agent::{AdmitTo, ClaimWork, DrawnWork};
 use ff_core::error::EngineError;
 use ff_core::execution::{AnyCommand, AnyOutcome, Decide, Execution, Renew, Renewed};
 use ff_core::op::{
     ApplyDue, AuditLook, AuditPartition, Batch, CarryCommand, Committed, DueReport, Event,
-    ListExecutions, ListPage, Operation, ReadyQueues, Step, TakeFromLane, TakenFromLane,
+    ListExecutions, ListPage, Operation, Step, TakeFromLane, TakenFromLane,
 };
 use ff_core::store::{Reply, Request};
 use ff_core::time::{HostTime, TimestampMs};
@@ -55,7 +55,7 @@ works! {
     /// Many commands to executions of one partition.
     Commands(Batch<AnyCommand>) -> Vec<Result<Committed<AnyOutcome>, EngineError>>;
     /// A worker draws work.
-    Claim(ClaimWork) -> Result<(Vec<ClaimedWork>, Option<ReadyQueues>), EngineError>;
+    Claim(ClaimWork) -> Result<DrawnWork, EngineError>;
     /// A worker renews a lease.
     Renew(CarryCommand<Renew>) -> Result<Committed<Renewed>, EngineError>;
     /// A scheduler draws work for a worker.
@@ -139,7 +139,7 @@ impl Carrier {
             }
             AnyOutput::Claim(result) => {
                 check_bug(server, self.caller.number, result)?;
-                let Ok((work, _)) = result else { return Ok(()) };
+                let Ok(DrawnWork { work, .. }) = result else { return Ok(()) };
                 answer::check_drawn(&server.model, self.caller.number, &self.own, work)
             }
             AnyOutput::Admit(result) => check_bug(server, self.caller.number, result),

@@ -1,6 +1,6 @@
 //! Any operation behind one small trait, so that one driver runs them all.
 
-use ff_core::agent::{AdmitTo, ClaimedWork};
+use ff_core::agent::{AdmitTo, DrawnWork};
 use ff_core::budget::{Budget, BudgetChanged, ReportUsageResult};
 use ff_core::error::{EngineError, Rejection};
 use ff_core::execution::{AnyOutcome, Renewed, Resumption};
@@ -8,7 +8,7 @@ use ff_core::id::{AttemptIndex, ExecutionId, LeaseId};
 use ff_core::lane::{LaneChange, Lanes};
 use ff_core::op::{
     AuditLook, Committed, DueReport, Event, FramePage, ListFilter, ListPage, Loaded, Operation,
-    ReadyQueues, ReceivedSignal, ResourceChanged, Step, TakenFromLane,
+    ReceivedSignal, ResourceChanged, Step, TakenFromLane,
 };
 use ff_core::partition::Partition;
 use ff_core::quota::{Quota, QuotaChange};
@@ -25,7 +25,7 @@ pub type ChargeOutcomes = Vec<Result<ReportUsageResult, Rejection>>;
 #[allow(clippy::large_enum_variant)] // Moved once, from the task to its process.
 pub enum Output {
     /// A worker drew work.
-    Claimed(Result<(Vec<ClaimedWork>, Option<ReadyQueues>), EngineError>),
+    Claimed(Result<DrawnWork, EngineError>),
     /// A worker renewed a lease.
     Renewed(LeaseId, Result<Committed<Renewed>, EngineError>),
     /// A timekeeper made its round.

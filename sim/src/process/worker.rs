@@ -5,12 +5,12 @@ mod waiting;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ff_core::agent::{ClaimedWork, Registration, WorkerAgent, WorkerProfile};
+use ff_core::agent::{DrawnWork, Registration, WorkerAgent, WorkerProfile};
 use ff_core::entropy::Entropy;
 use ff_core::error::{EngineError, ErrorClass};
 use ff_core::execution::{AnyCommand, AnyOutcome, Claim, Claimed, Fence, Offered, ReleaseGrant};
 use ff_core::id::{AttemptId, ExecutionId, GrantId, LeaseId, Nonce, WorkerId};
-use ff_core::op::{Committed, Known, ReadyQueues};
+use ff_core::op::{Committed, Known};
 use ff_core::partition::Partition;
 use ff_core::store::Wake;
 use ff_core::time::{DurationMs, TimestampMs};
@@ -218,16 +218,12 @@ impl WorkerProcess {
     }
 
     /// Takes over claimed work.
-    pub fn claimed(
-        &mut self,
-        result: Result<(Vec<ClaimedWork>, Option<ReadyQueues>), EngineError>,
-        cx: &mut Context<'_>,
-    ) {
+    pub fn claimed(&mut self, result: Result<DrawnWork, EngineError>, cx: &mut Context<'_>) {
         self.claiming = false;
         let pause = between(&mut self.entropy, 300, 1_000);
         self.next_claim = cx.now.local.plus(DurationMs::new(pause));
-        if let Ok((mut work, rotation)) = result {
-            self.agent.claimed(&mut work, rotation);
+        if let Ok(DrawnWork { mut work, queues, .. }) = result {
+            self.agent.claimed(&mut work, queues);
             for work in work {
                 self.next_claim = cx.now.local;
                 self.begin(work.claimed, cx);

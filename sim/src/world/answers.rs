@@ -1,5 +1,6 @@
 //! The answers to callers, checked against the model.
 
+use ff_core::agent::DrawnWork;
 use ff_core::error::{EngineError, Rejection, RejectionKind};
 use ff_core::execution::{AnyCommand, AnyOutcome, Cancel, CancelledBy, Decide, Execution};
 use ff_core::op::{AuditLook, Committed, HOLD};
@@ -51,7 +52,7 @@ impl World {
                 let (seen, at) = (running.seen.0.as_deref(), running.seen.1);
                 cover_answer(&mut self.server.coverage, &self.callers[&number], seen, at, result);
             }
-            Output::Claimed(Ok((work, _))) => {
+            Output::Claimed(Ok(DrawnWork { work, .. })) => {
                 // A claim that is recognised after a lost reply is kept only if a renewal confirms
                 // it. After the deadline none is sent, and the execution is reclaimed in time.
                 let none = ShownLeases::default();

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use ff_core::agent::{
-    ClaimedWork, Scheduler, Served, Timekeeper, WorkerAgent, WorkerGrant, WorkerProfile,
+    ClaimedWork, DrawnWork, Scheduler, Served, Timekeeper, WorkerAgent, WorkerGrant, WorkerProfile,
     WorkerRequest,
 };
 use ff_core::entropy::Entropy;
@@ -89,8 +89,9 @@ impl World {
     }
 
     pub fn claim(&mut self, worker: &mut WorkerAgent, count: usize) -> Vec<ClaimedWork> {
-        let (mut work, rotation) = self.drive(worker.claim(count)).expect("the store answers");
-        worker.claimed(&mut work, rotation);
+        let DrawnWork { mut work, queues, .. } =
+            self.drive(worker.claim(count)).expect("the store answers");
+        worker.claimed(&mut work, queues);
         work
     }
 
@@ -178,7 +179,7 @@ fn two_draws_that_run_side_by_side_never_get_the_same_execution() {
                     let reply = world.store.call(request).expect("a reply");
                     *step = Some(operation.resume(Event::Reply(reply), world.host()));
                 }
-                Some(Step::Done(Ok((work, _)))) => {
+                Some(Step::Done(Ok(DrawnWork { work, .. }))) => {
                     assert_eq!(work.len(), 4);
                     assert!(numbers(&work).into_iter().all(|number| seen.insert(number)));
                 }
@@ -469,7 +470,7 @@ fn a_wake_up_that_arrives_during_a_claim_is_not_forgotten() {
     let first = Some(FirstOf { index: eligible(), score: Score::MIN });
     let topic = eligible().topic().expect("a lane has a topic");
     worker.wake(Some(&Wake { topic, partition: Partition::flow(0), first }));
-    let (mut work, queues) = world.drive(draw).expect("the store answers");
+    let DrawnWork { mut work, queues, .. } = world.drive(draw).expect("the store answers");
     worker.claimed(&mut work, queues);
     world.submit([1]);
     let before = world.calls();

@@ -1,5 +1,6 @@
 //! `create`: submit a new execution (`docs/spec.md`, 4).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use crate::execution::retention::CREATE_WITHIN;
 use crate::id::{ExecutionId, ExecutionKind, LaneId, LeaseEpoch, Namespace, Nonce};
 use crate::limits::Limits;
 use crate::policy::{ExecutionPolicy, Priority};
-use crate::tags::Tags;
+use crate::tags::{TRACE_PARENT, Tags};
 use crate::time::{DurationMs, TimestampMs, Window};
 
 /// The largest payload or result unless a client says otherwise: 1 MiB.
@@ -194,15 +195,19 @@ fn waiting(
 }
 
 /// The digest of a submission's content: lane, kind, payload, priority, policy, capabilities, tags,
-/// limits and delay.
+/// limits and delay. The trace context among the tags is not part of it.
 pub fn content_digest(command: &Create) -> ContentDigest {
+    let tags = match command.tags.get(TRACE_PARENT) {
+        Some(_) => Cow::Owned(command.tags.without(TRACE_PARENT)),
+        None => Cow::Borrowed(&command.tags),
+    };
     let fields = (
         &command.lane,
         &command.kind,
         command.priority,
         &command.policy,
         &command.requires,
-        &command.tags,
+        &*tags,
         &command.limits,
         command.start,
         command.payload.is_some(),

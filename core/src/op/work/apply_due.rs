@@ -55,7 +55,8 @@ enum Doing {
     Nothing,
     Polling,
     Taking(Partition),
-    Applying(FetchedEntries<OnDue>, Partition),
+    /// With how late each entry was when it was taken; `None` for one without a due time.
+    Applying(FetchedEntries<OnDue>, Partition, Vec<Option<DurationMs>>),
     Clearing(Box<ClearSignals>, Partition),
     Restoring(Box<RestoreTimers>),
 }
@@ -65,6 +66,9 @@ enum Doing {
 pub struct DueReport {
     /// The steps that were applied, in the order in which the partitions were visited.
     pub applied: Vec<DueKind>,
+    /// How long after their due times the timers were taken, one for each execution of which a step
+    /// was applied. The ends of retention are not urgent and are not counted.
+    pub late: Vec<DurationMs>,
     /// Entries whose record could not be read.
     pub unreadable: usize,
     /// Entries that could not be decided on; they are found again when their hold is over.
@@ -283,10 +287,16 @@ impl ApplyDue {
         }
         let entries: Vec<_> = taken.entries.iter().map(|taken| (&index, &taken.entry)).collect();
         let page = Page { partition, entries: &entries, at };
-        let on_due = |loaded: &Loaded, _| Some(OnDue { execution_id: loaded.execution.id });
+        let mut late = Vec::with_capacity(entries.len());
+        let on_due = |loaded: &Loaded, score: Score| {
+            // The next step of a removal is due at the beginning of time.
+            let due = Some(score.instant()).filter(|due| *due > TimestampMs::ZERO);
+            late.push(due.filter(|_| index == IndexName::Due).map(|due| at.since(due)));
+            Some(OnDue { execution_id: loaded.execution.id })
+        };
         let fetched = FetchedEntries::new(page, &self.context, &mut self.entropy, on_due);
         self.report.unreadable += fetched.unreadable;
-        self.doing = Doing::Applying(fetched, partition);
+        self.doing = Doing::Applying(fetched, partition, late);
         self.resume(Event::Start, now)
     }
 
@@ -294,12 +304,15 @@ impl ApplyDue {
         &mut self,
         results: <FetchedEntries<OnDue> as Operation>::Output,
         partition: Partition,
+        late: Vec<Option<DurationMs>>,
         now: HostTime,
     ) -> Step<<Self as Operation>::Output> {
         let mut forgetful = VecDeque::new();
-        for result in results {
+        for (result, late) in results.into_iter().zip(late) {
             match result {
                 Ok(committed) => {
+                    let late = late.filter(|_| !committed.outcome.applied.is_empty());
+                    self.report.late.extend(late);
                     let (record, at) = (committed.record, committed.at);
                     let entries = record.as_ref().map(|loaded| index_entries(&loaded.execution));
                     let next = entries.and_then(|entries| match self.index {
@@ -377,7 +390,7 @@ impl Operation for ApplyDue {
 
     fn reply_within(&self, now: HostTime) -> Option<DurationMs> {
         match &self.doing {
-            Doing::Applying(fetched, _) => fetched.reply_within(now),
+            Doing::Applying(fetched, ..) => fetched.reply_within(now),
             Doing::Taking(_) => Some(TAKE_WITHIN),
             _ => None,
         }
@@ -385,9 +398,10 @@ impl Operation for ApplyDue {
 
     fn resume(&mut self, event: Event, now: HostTime) -> Step<Self::Output> {
         match (&mut self.doing, event) {
-            (Doing::Applying(fetched, partition), event) => {
-                let partition = *partition;
-                fetched.resume(event, now).then(|results| self.applied(results, partition, now))
+            (Doing::Applying(fetched, partition, late), event) => {
+                let (partition, step) = (*partition, fetched.resume(event, now));
+                let late = if let Step::Done(_) = step { std::mem::take(late) } else { Vec::new() };
+                step.then(|results| self.applied(results, partition, late, now))
             }
             (Doing::Clearing(clear, partition), event) => {
                 let partition = *partition;

@@ -15,4 +15,4 @@ pub use apply_due::{ApplyDue, DueReport, FirstTimer};
 pub use hand_over::HandOver;
 pub use ready_queues::ReadyQueues;
 pub use store_clocks::StoreClocks;
-pub use take_from_lane::{TakeFromLane, TakenFromLane, Taker};
+pub use take_from_lane::{HeldBack, TakeFromLane, TakenFromLane, Taker};

@@ -5,8 +5,9 @@
 //! looked at. An entry that is not kept returns to its place with the commit that decides so.
 
 use crate::entropy::Entropy;
-use crate::error::{Applied, EngineError};
+use crate::error::{Applied, EngineError, Rejection, RejectionKind};
 use crate::execution::{Decide, Execution, waits_for_capabilities};
+use crate::id::LaneId;
 use crate::lane::Lanes;
 use crate::op::command::Committed;
 use crate::op::context::OperationContext;
@@ -38,6 +39,9 @@ pub trait Taker {
     /// Whether the entry is kept; others have returned to their place.
     fn keeps(outcome: &<Self::Command as Decide>::Outcome) -> bool;
 
+    /// Why the execution may not start now, if a limit or a missing capability holds it back.
+    fn held_by(outcome: &<Self::Command as Decide>::Outcome) -> Option<&Rejection>;
+
     /// Notes that no entry so far was kept.
     fn kept_none(&mut self) {}
 }
@@ -56,6 +60,7 @@ pub struct TakeFromLane<T: Taker> {
     looked: bool,
     unreadable: usize,
     failed: Vec<EngineError>,
+    held: Vec<HeldBack>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -96,6 +101,17 @@ pub struct TakenFromLane<T: Taker> {
     /// Entries that were taken and could not be decided on; others are offered them once the hold
     /// is over.
     pub failed: Vec<EngineError>,
+    /// The executions that were set aside, since they may not start now.
+    pub held: Vec<HeldBack>,
+}
+
+/// An execution that was set aside instead of being started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// Its lane.
+    pub lane: LaneId,
+    /// Why it may not start now: a capability, a budget or a quota.
+    pub why: RejectionKind,
 }
 
 const OP: &str = "take_from_lane";
@@ -120,6 +136,7 @@ impl<T: Taker> TakeFromLane<T> {
             looked: false,
             unreadable: 0,
             failed: Vec::new(),
+            held: Vec::new(),
         }
     }
 
@@ -198,6 +215,7 @@ impl<T: Taker> TakeFromLane<T> {
             queues: self.queues.clone(),
             unreadable: self.unreadable,
             failed: std::mem::take(&mut self.failed),
+            held: std::mem::take(&mut self.held),
         }))
     }
 
@@ -267,8 +285,13 @@ impl<T: Taker> TakeFromLane<T> {
         for result in results {
             match result {
                 Ok(committed) if T::keeps(&committed.outcome) => kept.push(committed),
+                Ok(committed) => {
+                    let why = T::held_by(&committed.outcome).map(Rejection::kind);
+                    let lane = committed.record.map(|loaded| loaded.execution.lane.clone());
+                    self.held.extend(why.zip(lane).map(|(why, lane)| HeldBack { lane, why }));
+                }
                 Err(error) if read.is_none() => self.failed.push(error),
-                _ => {}
+                Err(_) => {}
             }
         }
         if let Some(ReadPage { page, rest, is_enough }) = read {

@@ -1,7 +1,7 @@
 //! Other processes: one that interferes with the operation of a case, and the agents that finish
 //! all work.
 
-use ff_core::agent::{Timekeeper, WorkerAgent};
+use ff_core::agent::{DrawnWork, Timekeeper, WorkerAgent};
 use ff_core::error::{EngineError, ErrorClass};
 use ff_core::execution::{AnyCommand, BlockKind, Claimed, RevokeLease, Unblock};
 use ff_core::id::ExecutionId;
@@ -95,8 +95,8 @@ impl Crew {
         let AnyOutput::Claim(result) = fixture.carry_out(self.process, claim)? else {
             unreachable!("a claim returns a claim");
         };
-        let Ok((mut work, rotation)) = result else { return Ok(Vec::new()) };
-        self.worker.claimed(&mut work, rotation);
+        let Ok(DrawnWork { mut work, queues, .. }) = result else { return Ok(Vec::new()) };
+        self.worker.claimed(&mut work, queues);
         let (model, leases) = (&fixture.server.model, &self.worker.leases);
         health::check(model, leases, fixture.time(), fixture.store())?;
         Ok(work.into_iter().map(|work| work.claimed).collect())

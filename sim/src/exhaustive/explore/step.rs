@@ -268,7 +268,7 @@ impl State {
         let now = self.time();
         match (slot, output) {
             (Slot::Claim(number), AnyOutput::Claim(result)) => self.change(number, |worker| {
-                let (mut work, _) = result.unwrap_or_default();
+                let mut work = result.unwrap_or_default().work;
                 // The worker restarts its rotation.
                 worker.agent.claimed(&mut work, None);
                 let claimed = work.pop().map(|work| work.claimed);
