@@ -69,6 +69,7 @@ mod upkeep;
 mod wake_ups;
 mod worker;
 
+pub use crate::metrics::{Metric, MetricKind, MetricUnit};
 pub use admin::FlowFabricAdminClient;
 pub use audit::{AuditProgress, AuditReport, Auditor};
 pub use builder::{WorkerBuilder, unique_name};

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use ff_sdk::metrics::{ALL, Kind, Metric};
+use ff_sdk::metrics::{ALL, Metric, MetricKind};
 use regex::Regex;
 
 const REFRESH: &str = "UPDATE_DOCS=1 cargo test -p ff-tests --test suite metrics_page";
@@ -74,8 +74,8 @@ fn wrong_uses(text: &str) -> BTreeSet<String> {
 
 fn is_series(metric: &Metric, name: &str) -> bool {
     match name.strip_prefix(metric.name) {
-        Some("") => metric.kind != Kind::Histogram,
-        Some("_bucket" | "_count" | "_sum") => metric.kind == Kind::Histogram,
+        Some("") => metric.kind != MetricKind::Histogram,
+        Some("_bucket" | "_count" | "_sum") => metric.kind == MetricKind::Histogram,
         _ => false,
     }
 }

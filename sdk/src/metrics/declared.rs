@@ -9,9 +9,9 @@ pub struct Metric {
     /// Its name, as Prometheus has it.
     pub name: &'static str,
     /// Its kind.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// The unit of its value.
-    pub unit: Unit,
+    pub unit: MetricUnit,
     /// The names of its labels. The values of each are few: they are fixed, or names of lanes,
     /// workers, namespaces and kinds with a handler.
     pub labels: &'static [&'static str],
@@ -24,7 +24,7 @@ pub struct Metric {
 /// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum MetricKind {
     /// A number that only grows while the program runs.
     Counter,
     /// A number that goes up and down.
@@ -36,16 +36,14 @@ pub enum Kind {
 /// The unit of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Unit {
+pub enum MetricUnit {
     /// A number of things.
     Count,
-    /// Bytes.
-    Bytes,
     /// Seconds.
     Seconds,
 }
 
-impl Kind {
+impl MetricKind {
     /// Returns the name of the kind, as Prometheus has it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -56,21 +54,19 @@ impl Kind {
     }
 }
 
-impl Unit {
+impl MetricUnit {
     /// Returns the name of the unit.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Count => "count",
-            Self::Bytes => "bytes",
             Self::Seconds => "seconds",
         }
     }
 
     /// Returns the unit of the crate `metrics`.
-    pub const fn to_metrics(self) -> ::metrics::Unit {
+    const fn to_metrics(self) -> ::metrics::Unit {
         match self {
             Self::Count => ::metrics::Unit::Count,
-            Self::Bytes => ::metrics::Unit::Bytes,
             Self::Seconds => ::metrics::Unit::Seconds,
         }
     }
@@ -84,7 +80,14 @@ impl Metric {
         labels: &'static [&'static str],
         meaning: &'static str,
     ) -> Self {
-        Self { name, kind: Kind::Counter, unit: Unit::Count, labels, meaning, buckets: &[] }
+        Self {
+            name,
+            kind: MetricKind::Counter,
+            unit: MetricUnit::Count,
+            labels,
+            meaning,
+            buckets: &[],
+        }
     }
 
     const fn gauge(
@@ -92,7 +95,14 @@ impl Metric {
         labels: &'static [&'static str],
         meaning: &'static str,
     ) -> Self {
-        Self { name, kind: Kind::Gauge, unit: Unit::Count, labels, meaning, buckets: &[] }
+        Self {
+            name,
+            kind: MetricKind::Gauge,
+            unit: MetricUnit::Count,
+            labels,
+            meaning,
+            buckets: &[],
+        }
     }
 
     const fn histogram(
@@ -101,10 +111,17 @@ impl Metric {
         labels: &'static [&'static str],
         meaning: &'static str,
     ) -> Self {
-        Self { name, kind: Kind::Histogram, unit: Unit::Seconds, labels, meaning, buckets }
+        Self {
+            name,
+            kind: MetricKind::Histogram,
+            unit: MetricUnit::Seconds,
+            labels,
+            meaning,
+            buckets,
+        }
     }
 
-    const fn of(self, unit: Unit) -> Self {
+    const fn of(self, unit: MetricUnit) -> Self {
         Self { unit, ..self }
     }
 
@@ -142,9 +159,9 @@ pub fn describe() {
             let (name, unit) = (metric.name.into(), Some(metric.unit.to_metrics()));
             let meaning = metric.meaning.into();
             match metric.kind {
-                Kind::Counter => recorder.describe_counter(name, unit, meaning),
-                Kind::Gauge => recorder.describe_gauge(name, unit, meaning),
-                Kind::Histogram => recorder.describe_histogram(name, unit, meaning),
+                MetricKind::Counter => recorder.describe_counter(name, unit, meaning),
+                MetricKind::Gauge => recorder.describe_gauge(name, unit, meaning),
+                MetricKind::Histogram => recorder.describe_histogram(name, unit, meaning),
             }
         }
     });
@@ -254,7 +271,7 @@ metrics! {
     HAND_OVERS = Metric::counter(
         "ff_hand_overs_total",
         &["outcome"],
-        "Slots of quotas that were freed and offered to executions that wait: done, failed.",
+        "Rounds in which freed slots of a quota were offered to executions that wait: done, failed.",
     );
     TIMERS = Metric::counter(
         "ff_timers_applied_total",
@@ -304,7 +321,7 @@ metrics! {
         "The age of the oldest execution among those that are first in their queues and that a \
          worker can claim; 0 if there are none. Recorded by QueueGauges.",
     )
-    .of(Unit::Seconds);
+    .of(MetricUnit::Seconds);
 }
 
 #[cfg(test)]
@@ -321,10 +338,9 @@ mod tests {
             let Metric { name, kind, unit, buckets, .. } = *metric;
             assert!(name.starts_with("ff_"), "{name}");
             assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
-            assert_eq!(kind == Kind::Counter, name.ends_with("_total"), "{name}");
-            assert_eq!(unit == Unit::Seconds, name.ends_with("_seconds"), "{name}");
-            assert_eq!(unit == Unit::Bytes, name.ends_with("_bytes_total"), "{name}");
-            assert_eq!(kind == Kind::Histogram, !buckets.is_empty(), "{name}");
+            assert_eq!(kind == MetricKind::Counter, name.ends_with("_total"), "{name}");
+            assert_eq!(unit == MetricUnit::Seconds, name.ends_with("_seconds"), "{name}");
+            assert_eq!(kind == MetricKind::Histogram, !buckets.is_empty(), "{name}");
             assert!(buckets.is_sorted_by(|one, next| one < next), "{name}");
             assert!(metric.meaning.ends_with('.'), "{name}");
         }

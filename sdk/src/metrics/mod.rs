@@ -10,7 +10,7 @@
 mod declared;
 mod handles;
 
-pub use declared::{ALL, Kind, Metric, Unit, describe};
+pub use declared::{ALL, Metric, MetricKind, MetricUnit, describe};
 
 pub(crate) use declared::{QUEUE_DEPTH, QUEUE_OLDEST};
 pub(crate) use handles::{

@@ -21,6 +21,7 @@ mod runtime;
 mod shutdown;
 mod suspending;
 mod testing;
+mod traces;
 mod unreachable;
 mod upkeep;
 mod waiting;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ff_sdk::metrics::{ALL, Kind, Metric};
+use ff_sdk::metrics::{ALL, Metric, MetricKind};
 use metrics::{
     Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
@@ -55,7 +55,7 @@ struct Metrics {
 }
 
 /// The declaration of a metric, of this kind.
-fn declared(name: &str, kind: Kind) -> &'static Metric {
+fn declared(name: &str, kind: MetricKind) -> &'static Metric {
     let declared = ALL.iter().find(|metric| metric.name == name);
     let declared = declared.unwrap_or_else(|| panic!("{name} is not declared"));
     assert_eq!(declared.kind, kind, "{name}");
@@ -63,7 +63,7 @@ fn declared(name: &str, kind: Kind) -> &'static Metric {
 }
 
 /// The name and the values of the labels, which must be the declared ones.
-fn full(key: &Key, kind: Kind) -> String {
+fn full(key: &Key, kind: MetricKind) -> String {
     let declared = declared(key.name(), kind);
     let names: Vec<&str> = key.labels().map(|label| label.key()).collect();
     assert_eq!(names, declared.labels, "the labels of {}", key.name());
@@ -111,9 +111,16 @@ impl Recording {
         (names.collect(), described.clone())
     }
 
-    fn describe(&self, key: &KeyName, kind: Kind, unit: Option<Unit>, meaning: &SharedString) {
+    fn describe(
+        &self,
+        key: &KeyName,
+        kind: MetricKind,
+        unit: Option<Unit>,
+        meaning: &SharedString,
+    ) {
         let declared = declared(key.as_str(), kind);
-        assert_eq!(unit, Some(declared.unit.to_metrics()), "{}", declared.name);
+        let unit = unit.map(|unit| unit.as_str());
+        assert_eq!(unit, Some(declared.unit.as_str()), "{}", declared.name);
         assert_eq!(&**meaning, declared.meaning, "{}", declared.name);
         self.0.lock().unwrap().described.insert(declared.name.to_owned());
     }
@@ -121,29 +128,33 @@ impl Recording {
 
 impl Recorder for Recording {
     fn describe_counter(&self, key: KeyName, unit: Option<Unit>, meaning: SharedString) {
-        self.describe(&key, Kind::Counter, unit, &meaning);
+        self.describe(&key, MetricKind::Counter, unit, &meaning);
     }
 
     fn describe_gauge(&self, key: KeyName, unit: Option<Unit>, meaning: SharedString) {
-        self.describe(&key, Kind::Gauge, unit, &meaning);
+        self.describe(&key, MetricKind::Gauge, unit, &meaning);
     }
 
     fn describe_histogram(&self, key: KeyName, unit: Option<Unit>, meaning: SharedString) {
-        self.describe(&key, Kind::Histogram, unit, &meaning);
+        self.describe(&key, MetricKind::Histogram, unit, &meaning);
     }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
         let mut metrics = self.0.lock().unwrap();
-        Counter::from_arc(metrics.counters.entry(full(key, Kind::Counter)).or_default().clone())
+        Counter::from_arc(
+            metrics.counters.entry(full(key, MetricKind::Counter)).or_default().clone(),
+        )
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
         let mut metrics = self.0.lock().unwrap();
-        Gauge::from_arc(metrics.gauges.entry(full(key, Kind::Gauge)).or_default().clone())
+        Gauge::from_arc(metrics.gauges.entry(full(key, MetricKind::Gauge)).or_default().clone())
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
         let mut metrics = self.0.lock().unwrap();
-        Histogram::from_arc(metrics.samples.entry(full(key, Kind::Histogram)).or_default().clone())
+        Histogram::from_arc(
+            metrics.samples.entry(full(key, MetricKind::Histogram)).or_default().clone(),
+        )
     }
 }
