@@ -21,6 +21,7 @@ use crate::claims::ClaimGroup;
 use crate::client::Client;
 use crate::config::WorkerConfig;
 use crate::error::SdkError;
+use crate::metrics::{Share, WorkerMeter};
 use crate::process::Process;
 use crate::shared::{Connection, lock};
 use crate::timekeeping::TimekeeperTask;
@@ -66,7 +67,15 @@ struct Inner {
     workers: Mutex<BTreeMap<(Namespace, WorkerInstanceId), Arc<Remote>>>,
     /// The leases that were handed out here and have not ended here, with the end of each unless
     /// it is renewed.
-    leases: Mutex<BTreeMap<LeaseId, (Arc<Remote>, Instant)>>,
+    leases: Mutex<BTreeMap<LeaseId, HandedOut>>,
+}
+
+/// A lease that was handed out.
+struct HandedOut {
+    remote: Arc<Remote>,
+    until: Instant,
+    /// Counts the execution as running.
+    _running: Share,
 }
 
 /// A worker as this process knows it.
@@ -76,6 +85,7 @@ struct Remote {
     group: Arc<ClaimGroup>,
     registration: Mutex<Registration>,
     last_call: Mutex<Instant>,
+    meter: Arc<WorkerMeter>,
 }
 
 /// An execution that was claimed for a worker of another process.
@@ -173,7 +183,13 @@ impl WorkerGateway {
                 gatherer.complete(connection, operation).await?;
                 AnyOutcome::Complete(())
             }
-            command => client.execute(command).await?,
+            command => {
+                let result = client.execute(command).await;
+                if let (Some(lease), Some(_)) = (lease, renews) {
+                    self.0.count_renewal(lease, &result);
+                }
+                result?
+            }
         };
         match (lease, renews) {
             (Some(lease), Some(ttl)) => self.0.renewed(lease, ttl),
@@ -244,6 +260,7 @@ impl Inner {
             group,
             registration: Mutex::new(registration),
             last_call: Mutex::new(Instant::now()),
+            meter: connection.meter.remote(&profile.worker),
         });
         workers.insert(key, remote.clone());
         remote
@@ -312,27 +329,41 @@ impl Inner {
     fn active(&self, remote: &Arc<Remote>) -> usize {
         let now = Instant::now();
         let mut leases = lock(&self.leases);
-        leases.retain(|_, (_, until)| *until > now);
-        leases.values().filter(|(holder, _)| Arc::ptr_eq(holder, remote)).count()
+        leases.retain(|_, lease| lease.until > now);
+        leases.values().filter(|lease| Arc::ptr_eq(&lease.remote, remote)).count()
     }
 
     fn hand_out(&self, remote: &Arc<Remote>, work: Vec<ClaimedWork>) -> Vec<RemoteTask> {
         let until = Instant::now() + Duration::from(remote.claimant.lease_ttl);
         let mut leases = lock(&self.leases);
         let task = |work: ClaimedWork| {
-            leases.insert(work.claimed.lease_id, (remote.clone(), until));
+            let _running = remote.meter.runs(&work.claimed.lane);
+            let lease = HandedOut { remote: remote.clone(), until, _running };
+            leases.insert(work.claimed.lease_id, lease);
             RemoteTask { claimed: work.claimed, payload: work.payload }
         };
         work.into_iter().map(task).collect()
+    }
+
+    /// Counts a renewal of a lease that was handed out here.
+    fn count_renewal<T>(&self, lease: LeaseId, result: &Result<T, SdkError>) {
+        let result = match result {
+            Ok(_) => Ok(()),
+            Err(SdkError::Engine(error)) => Err(error.clone()),
+            Err(_) => return,
+        };
+        if let Some(lease) = lock(&self.leases).get(&lease) {
+            lease.remote.meter.renewed(&result);
+        }
     }
 
     /// Notes a renewal, which is also a heartbeat of the worker.
     fn renewed(self: &Arc<Self>, lease: LeaseId, ttl: DurationMs) {
         let remote = {
             let mut leases = lock(&self.leases);
-            let Some((remote, until)) = leases.get_mut(&lease) else { return };
-            *until = Instant::now() + Duration::from(ttl);
-            remote.clone()
+            let Some(lease) = leases.get_mut(&lease) else { return };
+            lease.until = Instant::now() + Duration::from(ttl);
+            lease.remote.clone()
         };
         *lock(&remote.last_call) = Instant::now();
         if self.next_heartbeat(&remote) <= Instant::now() {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use ff_core::agent::{LeaseLost, LostReason, Registration, WorkerAgent};
-use ff_core::error::{EngineError, ErrorClass, Rejection};
+use ff_core::error::{EngineError, Rejection};
 use ff_core::id::{AttemptId, ExecutionId, LeaseId, Namespace};
 use ff_core::time::TimestampMs;
 use tokio::sync::Notify;
@@ -16,7 +16,7 @@ use crate::claims::ClaimGroup;
 use crate::error::SdkError;
 use crate::gather::Gatherer;
 use crate::lease_end::{EndedLease, LeaseEnd};
-use crate::metrics::{LeaseLoss, Renewed, WorkerMeter};
+use crate::metrics::{LeaseLoss, WorkerMeter};
 use crate::process::{InstanceName, Process};
 use crate::shared::{Connection, lock};
 use crate::timekeeping::TimekeeperTask;
@@ -110,7 +110,7 @@ impl WorkerState {
     ) -> Self {
         let timekeeper = timekeeper.then(|| process.timekeeper());
         let instance = process.instance(agent.profile());
-        let meter = WorkerMeter::new(&agent.profile().worker, agent.profile().slots);
+        let meter = WorkerMeter::new(agent.profile().worker.as_str(), agent.profile().slots);
         Self {
             timekeeper: Mutex::new(timekeeper),
             connection: process.connection.clone(),
@@ -324,11 +324,7 @@ async fn keep_leases(state: Arc<WorkerState>) {
             let state = state.clone();
             tokio::spawn(async move {
                 let result = state.connection.carry(renewal.operation).await;
-                state.meter.renewed(match &result {
-                    Ok(_) => Renewed::Renewed,
-                    Err(error) if error.class() == ErrorClass::Cooperative => Renewed::Refused,
-                    Err(_) => Renewed::Failed,
-                });
+                state.meter.renewed(&result);
                 let now = state.connection.clock.now();
                 let lost = lock(&state.agent).leases.renewed(renewal.lease_id, result, now);
                 if let Some(lost) = lost {

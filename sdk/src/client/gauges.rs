@@ -7,7 +7,7 @@ use ff_core::id::Namespace;
 use ff_core::state::CountedState;
 
 use super::stats::Stats;
-use crate::metrics::{MAX_LANES, OTHER_LANES, QUEUE_DEPTH, QUEUE_OLDEST};
+use crate::metrics::{MAX_NAMES, OTHER_LANES, QUEUE_DEPTH, QUEUE_OLDEST};
 
 /// Records the numbers of executions by lane and state, and the age of the oldest waiting one by
 /// lane, as the gauges `ff_queue_depth` and `ff_queue_oldest_seconds`. One program of a fleet is
@@ -78,7 +78,7 @@ impl QueueGauges {
         if self.lanes.contains(lane) {
             return lane;
         }
-        if self.lanes.len() >= MAX_LANES {
+        if self.lanes.len() >= MAX_NAMES {
             return OTHER_LANES;
         }
         self.lanes.insert(lane.to_owned());

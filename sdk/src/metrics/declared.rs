@@ -221,7 +221,8 @@ metrics! {
     RUNNING = Metric::gauge(
         "ff_running",
         &["lane", "worker"],
-        "Executions that workers of this program hold now.",
+        "Executions that workers of this program hold now, and those that its gateway has claimed \
+         for workers of other programs, as far as it knows.",
     );
     SLOTS = Metric::gauge(
         "ff_worker_slots",

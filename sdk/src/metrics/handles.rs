@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ::metrics::{Counter, Gauge, Histogram};
-use ff_core::error::{EngineError, RejectionKind};
+use ff_core::error::{EngineError, ErrorClass, RejectionKind};
 use ff_core::execution::{
     AnyOutcome, ClaimKind, Claimed, CreateOutcome, DueKind, FailOutcome, SuspendOutcome,
 };
@@ -21,36 +21,37 @@ use super::declared::{
     RELEASES, RENEWALS, RETRIES, RUNNING, SLOTS, SUBMISSIONS, TIMER_LATE, TIMERS,
 };
 
-/// The lanes that a connection tells apart. Those that come later are counted together, since
-/// whoever submits can make up names.
-pub(crate) const MAX_LANES: usize = 256;
-/// The label of the others. No lane has this name: names have no space.
+/// The lanes that a connection tells apart, and the workers of other processes. Those that come
+/// later are counted together, since whoever calls can make up names.
+pub(crate) const MAX_NAMES: usize = 256;
+/// The labels of the others. No lane or worker has this name: names have no space.
 pub(crate) const OTHER_LANES: &str = "other lanes";
+const OTHER_WORKERS: &str = "other workers";
 
-/// Values by lane.
-struct ByLane<T> {
-    lanes: Mutex<BTreeMap<LaneId, Arc<T>>>,
+/// Values by name.
+struct ByName<T> {
+    names: Mutex<BTreeMap<String, Arc<T>>>,
     others: OnceLock<Arc<T>>,
 }
 
-impl<T> Default for ByLane<T> {
+impl<T> Default for ByName<T> {
     fn default() -> Self {
-        Self { lanes: Mutex::default(), others: OnceLock::new() }
+        Self { names: Mutex::default(), others: OnceLock::new() }
     }
 }
 
-impl<T> ByLane<T> {
-    fn get(&self, lane: &LaneId, new: impl Fn(&str) -> T) -> Arc<T> {
+impl<T> ByName<T> {
+    fn get(&self, name: &str, others: &str, new: impl Fn(&str) -> T) -> Arc<T> {
         // A holder may panic only before it changes the map.
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = lanes.get(lane) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = names.get(name) {
             return known.clone();
         }
-        if lanes.len() >= MAX_LANES {
-            return self.others.get_or_init(|| Arc::new(new(OTHER_LANES))).clone();
+        if names.len() >= MAX_NAMES {
+            return self.others.get_or_init(|| Arc::new(new(others))).clone();
         }
-        let added = Arc::new(new(lane.as_str()));
-        lanes.insert(lane.clone(), added.clone());
+        let added = Arc::new(new(name));
+        names.insert(name.to_owned(), added.clone());
         added
     }
 }
@@ -59,7 +60,8 @@ impl<T> ByLane<T> {
 pub(crate) struct Meter {
     pub(crate) store: StoreMeter,
     hand_overs: [Counter; 2],
-    lanes: ByLane<LaneMeter>,
+    lanes: ByName<LaneMeter>,
+    remotes: ByName<WorkerMeter>,
 }
 
 struct LaneMeter {
@@ -172,12 +174,19 @@ impl Meter {
         Self {
             store: StoreMeter::new(),
             hand_overs: ["done", "failed"].map(hand_overs),
-            lanes: ByLane::default(),
+            lanes: ByName::default(),
+            remotes: ByName::default(),
         }
     }
 
     fn lane(&self, lane: &LaneId) -> Arc<LaneMeter> {
-        self.lanes.get(lane, LaneMeter::new)
+        self.lanes.get(lane.as_str(), OTHER_LANES, LaneMeter::new)
+    }
+
+    /// The metrics of a worker of another process, whose slots are not known.
+    pub(crate) fn remote(&self, worker: &WorkerId) -> Arc<WorkerMeter> {
+        let new = |name: &str| WorkerMeter::new(name, 0);
+        self.remotes.get(worker.as_str(), OTHER_WORKERS, new)
     }
 
     /// Counts a command that was carried out on an execution of this lane.
@@ -317,20 +326,12 @@ impl StoreMeter {
 
 /// A worker's metrics.
 pub(crate) struct WorkerMeter {
-    worker: WorkerId,
+    worker: String,
     /// Kept for its end.
     _slots: Share,
     renewals: [Counter; 3],
     lost: [Counter; 6],
-    running: ByLane<Gauge>,
-}
-
-/// The outcome of a renewal.
-#[derive(Clone, Copy)]
-pub(crate) enum Renewed {
-    Renewed,
-    Refused,
-    Failed,
+    running: ByName<Gauge>,
 }
 
 /// Why a lease ended before its task.
@@ -345,22 +346,26 @@ pub(crate) enum LeaseLoss {
 }
 
 impl WorkerMeter {
-    pub(crate) fn new(worker: &WorkerId, slots: usize) -> Self {
-        let name = worker.as_str();
+    pub(crate) fn new(name: &str, slots: usize) -> Self {
         let renewals = |outcome| RENEWALS.register_counter(&[name, outcome]);
         let lost = |reason| LEASES_LOST.register_counter(&[name, reason]);
         Self {
-            worker: worker.clone(),
+            worker: name.to_owned(),
             _slots: Share::add(SLOTS.register_gauge(&[name]), slots),
             renewals: ["renewed", "refused", "failed"].map(renewals),
             lost: ["cancelled", "attempt_timeout", "deadline", "revoked", "ran_out", "taken_over"]
                 .map(lost),
-            running: ByLane::default(),
+            running: ByName::default(),
         }
     }
 
-    pub(crate) fn renewed(&self, outcome: Renewed) {
-        self.renewals[outcome as usize].increment(1);
+    pub(crate) fn renewed<T>(&self, result: &Result<T, EngineError>) {
+        let number = match result {
+            Ok(_) => 0,
+            Err(error) if error.class() == ErrorClass::Cooperative => 1,
+            Err(_) => 2,
+        };
+        self.renewals[number].increment(1);
     }
 
     pub(crate) fn lost(&self, loss: LeaseLoss) {
@@ -369,13 +374,13 @@ impl WorkerMeter {
 
     /// Counts an execution as running until the result is dropped.
     pub(crate) fn runs(&self, lane: &LaneId) -> Share {
-        let gauge = |lane: &str| RUNNING.register_gauge(&[lane, self.worker.as_str()]);
-        Share::add(Gauge::clone(&self.running.get(lane, gauge)), 1)
+        let gauge = |lane: &str| RUNNING.register_gauge(&[lane, &self.worker]);
+        Share::add(Gauge::clone(&self.running.get(lane.as_str(), OTHER_LANES, gauge)), 1)
     }
 
     /// Counts kinds as served until the result is dropped.
     pub(crate) fn serves(&self, kinds: usize) -> Share {
-        Share::add(HANDLERS.register_gauge(&[self.worker.as_str()]), kinds)
+        Share::add(HANDLERS.register_gauge(&[&self.worker]), kinds)
     }
 }
 

@@ -14,6 +14,6 @@ pub use declared::{ALL, Metric, MetricKind, MetricUnit, describe};
 
 pub(crate) use declared::{QUEUE_DEPTH, QUEUE_OLDEST};
 pub(crate) use handles::{
-    HandlerMeter, LeaseLoss, MAX_LANES, Meter, OTHER_LANES, Renewed, RequestKind, RunEnd, Share,
-    StoreMeter, TimerMeter, WorkerMeter,
+    HandlerMeter, LeaseLoss, MAX_NAMES, Meter, OTHER_LANES, RequestKind, RunEnd, Share, StoreMeter,
+    TimerMeter, WorkerMeter,
 };

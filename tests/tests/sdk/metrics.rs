@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ff_sdk::command::{Complete, FenceParts, Renew};
 use ff_sdk::metrics::{ALL, describe};
 use ff_sdk::{
-    Capabilities, ClaimedTask, Client, FlowFabricWorker, HandlerError, HandlerOptions, LaneId,
-    QueueGauges, QuotaId, QuotaLimits, Submission, SuspendOutcome, Suspension, WorkerRuntime,
+    Capabilities, ClaimedTask, Client, Command, FlowFabricWorker, HandlerError, HandlerOptions,
+    LaneId, QueueGauges, QuotaId, QuotaLimits, RemoteTask, Submission, SuspendOutcome, Suspension,
+    WorkerGateway, WorkerRuntime,
 };
 use ff_tests::Fixture;
 use ff_tests::kit::{claim, is_idle, ms, secs, submit, work};
@@ -133,6 +135,52 @@ fn the_ends_of_leases_are_counted_by_worker() {
         assert!(read.value("ff_lease_renewals_total{away,failed}") > 0.0, "{:?}", read.values);
         assert_eq!(read.value("ff_leases_lost_total{away,ran_out}"), 1.0);
         assert!(read.value("ff_store_call_failures_total{commit,not_sent}") > 0.0);
+    });
+}
+
+/// Completes what a gateway has claimed, or fails to.
+async fn complete(gateway: &WorkerGateway, client: &Client, task: &RemoteTask) -> bool {
+    let (execution_id, fence) = (task.claimed.execution_id, FenceParts::of(task.claimed.fence()));
+    let complete = Complete { execution_id, fence, result: None };
+    gateway.carry(client, Command::Complete(complete)).await.is_ok()
+}
+
+#[test]
+fn a_gateway_counts_for_the_workers_of_other_programs() {
+    recording(async |recorder| {
+        let fixture = Fixture::memory();
+        let client = fixture.client().await;
+        let gateway = WorkerGateway::connect_with(fixture.backend()).await.unwrap();
+        let claim = async || {
+            submit(&client, work()).await;
+            let config = fixture.worker_config("script");
+            gateway.claim(config, 1, secs(0)).await.unwrap().remove(0)
+        };
+        let task = claim().await;
+        let (execution_id, fence) = (task.claimed.execution_id, task.claimed.fence());
+        let renew = || {
+            let (fence, lease_ttl) = (FenceParts::of(fence), secs(30).into());
+            gateway.carry(&client, Command::Renew(Renew { execution_id, fence, lease_ttl }))
+        };
+        renew().await.unwrap();
+        assert_eq!(recorder.read().of("ff_running"), counts([("default,script", 1)]));
+        client.cancel(&execution_id, "no").await.unwrap();
+        renew().await.unwrap_err();
+        assert!(!complete(&gateway, &client, &task).await);
+        assert!(complete(&gateway, &client, &claim().await).await);
+
+        let read = recorder.read();
+        assert_eq!(read.of("ff_claims_total"), counts([("default,new", 2)]));
+        let completions = counts([("default,success", 1), ("default,cancelled", 1)]);
+        assert_eq!(read.of("ff_completions_total"), completions);
+        let renewals = counts([("script,renewed", 1), ("script,refused", 1)]);
+        assert_eq!(read.of("ff_lease_renewals_total"), renewals);
+        let ended = "ExecutionNotActive";
+        let errors = [format!("renew,{ended}"), format!("complete,{ended}")];
+        let errors = errors.iter().map(|key| (key.as_str(), 1.0)).collect();
+        assert_eq!(read.of("ff_command_errors_total"), errors);
+        // A lease that ended elsewhere counts until it would have expired.
+        assert_eq!(read.of("ff_running"), counts([("default,script", 1)]));
     });
 }
 
