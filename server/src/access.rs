@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use ff_sdk::{Client, Namespace};
 use serde::Deserialize;
 
 use crate::answer::{Answer, Refusal};
 use crate::app::App;
 use crate::tokens::{Caller, Permission};
+
+/// The header with the value that only pages of the service have.
+const CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 
 /// A permission as a type, for the arguments of routes.
 pub(crate) trait Needs: Send {
@@ -42,7 +45,7 @@ impl<P: Needs> FromRequestParts<App> for Access<P> {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Answer<Self> {
-        let caller = authenticate(app, &parts.headers)?;
+        let caller = authenticate(app, &parts.method, &parts.headers)?;
         if !caller.role.has(P::PERMISSION) {
             let message = format!("a token with the role {} may not do this", caller.role.name());
             return Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", message));
@@ -71,8 +74,9 @@ struct InNamespace {
     namespace: Option<String>,
 }
 
-/// The caller with the token of the request.
-fn authenticate(app: &App, headers: &HeaderMap) -> Answer<Arc<Caller>> {
+/// The caller with the token of the request. A browser may send the cookie of a session instead,
+/// with a value that only pages of the service have if the request changes something.
+fn authenticate(app: &App, method: &Method, headers: &HeaderMap) -> Answer<Arc<Caller>> {
     if !app.tokens().are_required() {
         return Ok(Arc::new(Caller::anyone()));
     }
@@ -83,12 +87,28 @@ fn authenticate(app: &App, headers: &HeaderMap) -> Answer<Arc<Caller>> {
         let (scheme, token) = given.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
+    let session = app.sessions().of(headers).filter(|_| given.is_none());
+    if let Some(session) = session {
+        let repeated = headers.get(CSRF_TOKEN).and_then(|value| value.to_str().ok());
+        if !method.is_safe() && !repeated.is_some_and(|repeated| session.csrf.is(repeated)) {
+            return Err(Refusal::without_csrf_token());
+        }
+        let caller = app.tokens().caller_with(&session.token);
+        return counted(
+            caller.ok_or_else(|| unauthorized("the token of the session was removed"))?,
+        );
+    }
     let Some(token) = token else {
         return Err(unauthorized("send a token: Authorization: Bearer TOKEN"));
     };
     let Some(caller) = app.tokens().caller(token) else {
         return Err(unauthorized("the token is not known"));
     };
+    counted(caller)
+}
+
+/// Counts a request of a caller.
+pub(crate) fn counted(caller: Arc<Caller>) -> Answer<Arc<Caller>> {
     match caller.count() {
         Ok(()) => Ok(caller),
         Err(wait) => Err(Refusal::new(

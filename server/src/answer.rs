@@ -39,6 +39,16 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "not_found", format!("{what} not found"))
     }
 
+    /// A request without the value that only pages of the service have.
+    pub(crate) fn without_csrf_token() -> Self {
+        let message = "the request lacks the value of its page: open the page again and repeat it";
+        Self::new(StatusCode::FORBIDDEN, "wrong_csrf_token", message)
+    }
+
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
     pub(crate) fn retry_after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
     }

@@ -1,6 +1,7 @@
 //! What all requests share.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use ff_sdk::{Client, EngineBackend, FlowFabricAdminClient, Namespace, SdkError, 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::answer::{Answer, Refusal};
+use crate::session::{CsrfToken, Sessions};
 use crate::settings::Settings;
 use crate::tokens::Tokens;
 
@@ -22,6 +24,11 @@ struct Inner {
     admin: FlowFabricAdminClient,
     gateway: WorkerGateway,
     tokens: Tokens,
+    sessions: Sessions,
+    /// What requests of the pages repeat if there are no tokens, and so no sessions.
+    csrf: CsrfToken,
+    address: SocketAddr,
+    has_tls: bool,
     tails: Arc<Semaphore>,
     body_timeout: Duration,
     /// Whether shutdown was requested.
@@ -37,6 +44,8 @@ impl App {
         backend: Arc<dyn EngineBackend>,
         settings: &Settings,
         tokens: Tokens,
+        address: SocketAddr,
+        csrf: CsrfToken,
     ) -> Result<Self, SdkError> {
         Ok(Self(Arc::new(Inner {
             client: Client::connect_with(backend.clone(), settings.namespace.as_str()).await?,
@@ -44,6 +53,10 @@ impl App {
             admin: FlowFabricAdminClient::connect_with(backend.clone()).await?,
             gateway: WorkerGateway::connect_with(backend).await?,
             tokens,
+            sessions: Sessions::default(),
+            csrf,
+            address,
+            has_tls: settings.tls.is_some(),
             tails: Arc::new(Semaphore::new(settings.max_tails)),
             body_timeout: settings.body_timeout,
             closing: watch::Sender::new(false),
@@ -53,6 +66,25 @@ impl App {
     /// How long a request may take for its body.
     pub(crate) fn body_timeout(&self) -> Duration {
         self.0.body_timeout
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    /// What requests of the pages repeat if there are no tokens.
+    pub(crate) fn csrf(&self) -> &CsrfToken {
+        &self.0.csrf
+    }
+
+    /// The address that the service listens on.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// Whether the service itself ends TLS.
+    pub(crate) fn has_tls(&self) -> bool {
+        self.0.has_tls
     }
 
     pub(crate) fn tokens(&self) -> &Tokens {

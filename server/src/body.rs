@@ -84,7 +84,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
 }
 
 /// Receives a body, within its bound and its time.
-async fn received(request: Request, app: &App) -> Result<Bytes, Refusal> {
+pub(crate) async fn received(request: Request, app: &App) -> Result<Bytes, Refusal> {
     let received = timeout(app.body_timeout(), Bytes::from_request(request, app)).await;
     received.map_err(|_| not_received())?.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(

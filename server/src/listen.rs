@@ -30,7 +30,10 @@ use uuid::Uuid;
 use crate::answer::Refusal;
 use crate::app::App;
 use crate::openapi;
+use crate::origin;
+use crate::page;
 use crate::routes;
+use crate::session::CsrfToken;
 use crate::settings::{Settings, Tls};
 use crate::tokens::{Tokens, TokensError};
 
@@ -75,6 +78,9 @@ pub enum ServerError {
         /// The problem.
         problem: String,
     },
+    /// The system has no random bytes.
+    #[error("cannot draw random bytes: {0}")]
+    Random(getrandom::Error),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] SdkError),
@@ -115,7 +121,8 @@ impl Server {
         let failed = |source| ServerError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let app = App::connect(backend, &settings, tokens).await?;
+        let csrf = CsrfToken::random().map_err(ServerError::Random)?;
+        let app = App::connect(backend, &settings, tokens, address, csrf).await?;
         let router = router(&app);
         Ok(Self { app, router, listener, address, tls, settings })
     }
@@ -236,6 +243,7 @@ fn router(app: &App) -> Router {
     let document = get(async move || (as_json, document.clone()));
     routes
         .route("/openapi.json", document)
+        .merge(page::routes())
         .fallback(|| async { Refusal::not_found("route") })
         .method_not_allowed_fallback(|| async {
             let message = "the route has no such method";
@@ -245,6 +253,7 @@ fn router(app: &App) -> Router {
             let message = "the service has a defect: see its log";
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "bug", message).into_response()
         }))
+        .layer(middleware::from_fn_with_state(app.clone(), origin::guard))
         .layer(middleware::from_fn(log))
         .with_state(app.clone())
 }

@@ -99,6 +99,9 @@ pub struct TokensError {
     problem: String,
 }
 
+/// The SHA-256 of a token.
+pub(crate) type TokenHash = [u8; 32];
+
 /// A caller, as its token describes it.
 #[derive(Debug)]
 pub(crate) struct Caller {
@@ -107,7 +110,7 @@ pub(crate) struct Caller {
     /// `None` for all namespaces.
     namespaces: Option<Vec<Namespace>>,
     limiter: Option<Limiter>,
-    hash: [u8; 32],
+    pub(crate) hash: TokenHash,
 }
 
 /// Limits requests in a second, with bursts of as many.
@@ -157,6 +160,11 @@ impl Caller {
             Some([namespace]) => Some(namespace),
             _ => None,
         }
+    }
+
+    /// The namespaces that the caller sees; `None` for all.
+    pub(crate) fn namespaces(&self) -> Option<&[Namespace]> {
+        self.namespaces.as_deref()
     }
 
     pub(crate) const fn is_limited_to_some(&self) -> bool {
@@ -288,11 +296,15 @@ impl Tokens {
 
     /// The caller with a token. The time that this takes does not depend on the token.
     pub(crate) fn caller(&self, token: &str) -> Option<Arc<Caller>> {
+        self.caller_with(&digest(token))
+    }
+
+    /// The caller with the token of this hash. The time that this takes does not depend on it.
+    pub(crate) fn caller_with(&self, hash: &TokenHash) -> Option<Arc<Caller>> {
         let callers = self.callers.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let hash = digest(token);
         let mut found = None;
         for caller in callers.iter() {
-            if bool::from(caller.hash.ct_eq(&hash)) {
+            if bool::from(caller.hash.ct_eq(hash)) {
                 found = Some(caller.clone());
             }
         }
