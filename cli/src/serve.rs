@@ -10,10 +10,10 @@ use std::time::Duration;
 use ff_server::{NewToken, Server, ServerError, Settings, Tls, Tokens};
 
 use crate::args::{ServeArgs, TokenArgs};
-use crate::backend;
 use crate::exit::{CliError, print, warn};
 use crate::report::counted;
 use crate::shutdown::{Shutdown, follow, requested};
+use crate::backend;
 
 /// Runs the service.
 pub async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
@@ -83,8 +83,12 @@ fn add(path: &Path, entry: &str) -> Result<usize, CliError> {
         Tokens::read(path).map_err(|error| CliError::usage(error.to_string()))?;
     }
     let mut options = OpenOptions::new();
-    let mut file =
-        options.append(true).create(true).mode(0o600).open(path).map_err(|error| failed(&error))?;
+    let mut file = options
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| failed(&error))?;
     file.write_all(format!("\n{entry}").as_bytes()).map_err(|error| failed(&error))?;
     let tokens = Tokens::read(path).map_err(|error| CliError::usage(error.to_string()))?;
     Ok(tokens.count())

@@ -26,7 +26,8 @@ fn check(method: &Method, uri: &Uri, headers: &HeaderMap, app: &App) -> Result<(
         && !is_own_name(host, app.address())
     {
         let message = format!(
-            "the host `{host}` is not this service: open it by 127.0.0.1 or localhost, or use tokens"
+            "the host `{host}` is not this service: open it by 127.0.0.1 or localhost, or use \
+             tokens"
         );
         return Err(Refusal::new(StatusCode::FORBIDDEN, "wrong_host", message));
     }

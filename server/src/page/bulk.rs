@@ -164,8 +164,8 @@ impl Done {
     }
 }
 
-/// Applies a command to what the filter of its dry run selects. A repeat of the form changes nothing
-/// twice.
+/// Applies a command to what the filter of its dry run selects. A repeat of the form changes
+/// nothing twice.
 pub(super) async fn run(sent: Sent<Order>) -> Shown<Markup> {
     let Sent { visitor, fields: order } = sent;
     visitor.may_operate()?;
@@ -240,10 +240,14 @@ fn report(visitor: &Visitor, verb: &str, done: &Done, order: &Continued<'_>) -> 
             p { "Repeat it for those that failed: it changes no execution twice." }
             (again(None, "Repeat"))
             ul {
-                @for (id, error) in &done.failures { li { (execution_link(visitor, id)) ": " (error) } }
+                @for (id, error) in &done.failures {
+                    li { (execution_link(visitor, id)) ": " (error) }
+                }
             }
         }
-        p.hint { "Bulk " code { (order.bulk_id) } ", executions created before " (iso(order.before)) "." }
+        p.hint {
+            "Bulk " code { (order.bulk_id) } ", executions created before " (iso(order.before)) "."
+        }
         p { a href=(order.selected.on(visitor.link("/executions"))) { "Go to the executions" } }
     };
     layout::page(visitor, past, &content)

@@ -156,7 +156,11 @@ fn waitpoints(visitor: &Visitor, execution: &ExecutionSnapshot, now: TimestampMs
                         "."
                     }
                     @if let Resumes::Signals(tallies) = &suspension.resumes {
-                        ul { @for tally in &tallies.parts { li { "It has " (why::tallied(tally)) "." } } }
+                        ul {
+                            @for tally in &tallies.parts {
+                                li { "It has " (why::tallied(tally)) "." }
+                            }
+                        }
                     }
                 }
                 @if open.is_empty() { p { "No waitpoint is open." } }
@@ -210,7 +214,10 @@ fn signal(visitor: &Visitor, execution: &ExecutionSnapshot) -> Markup {
             }
             label for="token" { "Token of the waitpoint" }
             input #token name="token" required spellcheck="false" autocomplete="off";
-            p.hint { "The program that created the waitpoint has its token, and gives it to who may decide." }
+            p.hint {
+                "The program that created the waitpoint has its token, and passes it to \
+                 those who may decide."
+            }
             label for="signal" { "Signal" }
             input #signal name="name" required value=(name) spellcheck="false" autocomplete="off";
             label for="payload" { "Payload (optional; JSON or text)" }

@@ -39,8 +39,8 @@ pub(super) async fn show(visitor: Visitor) -> Shown<Markup> {
     }
     let content = html! {
         p.hint {
-            "A paused lane accepts executions and starts none. A draining lane accepts none and ends \
-             what it has. Work that runs goes on."
+            "A paused lane accepts executions and starts none. A draining lane accepts none and \
+             ends what it has. Work that runs goes on."
         }
         div.wide data-live="lanes" {
             @if rows.is_empty() { p { "There are no lanes with executions." } }
@@ -64,7 +64,8 @@ pub(super) async fn show(visitor: Visitor) -> Shown<Markup> {
                 form.inline action=(visitor.link("/lanes")) method="post" {
                     (hidden(&visitor))
                     label for="lane" { "Lane" }
-                    input #lane name="lane" required size="14" spellcheck="false" autocomplete="off";
+                    input #lane name="lane" required size="14" spellcheck="false"
+                        autocomplete="off";
                     label for="reason" { "Reason" }
                     input #reason name="reason" maxlength="256" size="24";
                     (buttons(LaneState::Active, None))
@@ -77,12 +78,13 @@ pub(super) async fn show(visitor: Visitor) -> Shown<Markup> {
 
 fn row(visitor: &Visitor, lane: &LaneId, row: &Row, now: TimestampMs) -> Markup {
     let state = row.setting.as_ref().map_or(LaneState::Active, |setting| setting.state);
+    let changed = row.setting.as_ref().filter(|one| one.since > TimestampMs::ZERO);
     html! {
         tr {
             th scope="row" { a href=(executions::of_lane(visitor, lane)) { (lane) } }
             td { span.state data-state=(state) { (state) } }
             td.text {
-                @if let Some(setting) = row.setting.as_ref().filter(|one| one.since > TimestampMs::ZERO) {
+                @if let Some(setting) = changed {
                     (At(setting.since, now))
                     @if let Some(by) = &setting.by { ", " (by) }
                     @if let Some(reason) = &setting.reason { ": " (reason) }

@@ -34,7 +34,7 @@ pub(crate) fn page(visitor: &Visitor, title: &str, content: &Markup) -> Markup {
             nav aria-label="Pages" {
                 @for (path, title) in PAGES {
                     a href=(visitor.link(path))
-                        aria-current=[(visitor.path == path).then_some("page")] { (title) }
+                        aria-current=[is_within(&visitor.path, path).then_some("page")] { (title) }
                 }
             }
             (namespaces(visitor))
@@ -48,10 +48,19 @@ pub(crate) fn page(visitor: &Visitor, title: &str, content: &Markup) -> Markup {
             (content)
         }
         footer {
-            p { "All times are in UTC. " span #live { "This page shows one moment: reload it for newer data." } }
+            p {
+                "All times are in UTC. "
+                span #live { "This page shows one moment: reload it for newer data." }
+            }
         }
     };
     document(title, &body)
+}
+
+/// Whether a path is that of a page, or of one below it.
+fn is_within(path: &str, page: &str) -> bool {
+    let rest = path.strip_prefix(page);
+    rest.is_some_and(|rest| rest.is_empty() || (page != "/" && rest.starts_with('/')))
 }
 
 fn document(title: &str, body: &Markup) -> Markup {

@@ -28,8 +28,10 @@ pub(super) async fn show(visitor: Visitor) -> Shown<Markup> {
         @for limit in &holding { (held_by(limit)) }
         section aria-labelledby="quotas" {
             h2 #quotas { "Quotas" }
-            p.hint { "How many executions run at a time, and how many start in a window. The use is \
-                that of executions without a key; each key has its own slots." }
+            p.hint {
+                "How many executions run at a time, and how many start in a window. The use is \
+                 that of executions without a key; each key has its own slots."
+            }
             @if uses.is_empty() { p { "There are no quotas." } }
             @else { (quota_table(&uses, now)) }
         }

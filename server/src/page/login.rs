@@ -37,9 +37,13 @@ fn form(next: &str, problem: Option<&str>) -> Markup {
         form.stack action="/login" method="post" {
             input type="hidden" name="next" value=(next);
             label for="token" { "Token" }
-            input #token name="token" type="password" required autofocus autocomplete="current-password"
-                spellcheck="false" aria-describedby=[problem.map(|_| "problem")];
-            p.hint { "An operator makes tokens with " code { "ff token" } ". The page can do what the token may do." }
+            input #token name="token" type="password" required autofocus
+                autocomplete="current-password" spellcheck="false"
+                aria-describedby=[problem.map(|_| "problem")];
+            p.hint {
+                "An operator makes tokens with " code { "ff token" }
+                ". The page can do what the token may do."
+            }
             button.main { "Sign in" }
         }
     };

@@ -7,6 +7,7 @@ use ff_sdk::{
 use maud::{Markup, html};
 
 use super::layout::iso;
+use super::link::Link;
 use super::visitor::{Shown, Visitor};
 use crate::view::text_or_hex;
 
@@ -33,7 +34,7 @@ pub(super) async fn section(
     }
     let has_all = closed.is_some() && frames.len() < FRAMES as usize;
     let path = format!("/v1/executions/{}/attempts/{attempt}/stream/tail", id.url_safe());
-    let source = visitor.link(path).with("namespace", visitor.client.namespace().as_str());
+    let source = Link::to(path).with("namespace", visitor.client.namespace().as_str());
     Ok(html! {
         section aria-labelledby="output" {
             h2 #output { "Output of attempt " (attempt) }

@@ -1,12 +1,14 @@
 //! The overview: the lanes, the workers, and what failed last.
 
 use ff_sdk::{
-    CountedState, ExecutionSnapshot, LaneStats, ListFilter, ListOrder, PublicState, WorkerState,
+    CountedState, ExecutionSnapshot, LaneStats, ListFilter, ListOrder, PublicState, Stats,
+    TimestampMs, Worker, WorkerState,
 };
 use maud::{Markup, html};
 
 use super::executions;
 use super::layout::{self, counted, counted_state, lasting};
+use super::link::Link;
 use super::visitor::{Shown, Visitor};
 use super::workers;
 
@@ -48,28 +50,9 @@ pub(super) async fn show(visitor: Visitor) -> Shown<Markup> {
         visitor.client.lanes(),
     )?;
     let (workers, now) = workers;
-    let in_state = |state| workers.iter().filter(|one| one.state_at(now) == state).count() as u64;
-    let (live, draining) = (in_state(WorkerState::Live), in_state(WorkerState::Draining));
-    let sum = |state| stats.lanes.iter().map(|lane| lane.count(state)).sum::<u64>();
-    let waiting = sum(CountedState::Waiting) + sum(CountedState::Resumable);
     let held: Vec<_> = held.iter().filter(|lane| !lane.setting.state.starts()).collect();
-    let figure = |count: u64, name: &str, link: super::link::Link| {
-        html! { li { a href=(link) { strong { (count) } " " (name) } } }
-    };
-    let of = |state: &str| visitor.link("/executions").with("state", state);
     let content = html! {
-        ul.figures data-live="figures" {
-            @if stats.counted {
-                (figure(waiting, "waiting", of("waiting")))
-                (figure(sum(CountedState::Active), "running", of("active")))
-                (figure(sum(CountedState::Suspended), "suspended", visitor.link("/waiting")))
-                (figure(sum(CountedState::Failed), "failed", of("failed")))
-            }
-            (figure(live, if live == 1 { "worker live" } else { "workers live" }, visitor.link("/workers")))
-            @if draining > 0 {
-                (figure(draining, "draining", visitor.link("/workers")))
-            }
-        }
+        ul.figures data-live="figures" { (figures(&visitor, &stats, &workers, now)) }
         div data-live="held" {
             @for lane in held {
                 p.warning {
@@ -90,12 +73,39 @@ pub(super) async fn show(visitor: Visitor) -> Shown<Markup> {
                     p { "No execution among the newest has failed." }
                 } @else {
                     (failures(&visitor, &failed.executions, now))
-                    p { a href=(of("failed")) { "All failed executions" } }
+                    p { a href=(in_state(&visitor, "failed")) { "All failed executions" } }
                 }
             }
         }
     };
     Ok(layout::page(&visitor, "Overview", &content))
+}
+
+/// The executions in a state.
+fn in_state(visitor: &Visitor, state: &str) -> Link {
+    visitor.link("/executions").with("state", state)
+}
+
+/// The numbers of executions and workers.
+fn figures(visitor: &Visitor, stats: &Stats, workers: &[Worker], now: TimestampMs) -> Markup {
+    let count = |state| workers.iter().filter(|one| one.state_at(now) == state).count() as u64;
+    let (live, draining) = (count(WorkerState::Live), count(WorkerState::Draining));
+    let sum = |state| stats.lanes.iter().map(|lane| lane.count(state)).sum::<u64>();
+    let waiting = sum(CountedState::Waiting) + sum(CountedState::Resumable);
+    let figure = |count: u64, name: &str, link: Link| {
+        html! { li { a href=(link) { strong { (count) } " " (name) } } }
+    };
+    let to_workers = || visitor.link("/workers");
+    html! {
+        @if stats.counted {
+            (figure(waiting, "waiting", in_state(visitor, "waiting")))
+            (figure(sum(CountedState::Active), "running", in_state(visitor, "active")))
+            (figure(sum(CountedState::Suspended), "suspended", visitor.link("/waiting")))
+            (figure(sum(CountedState::Failed), "failed", in_state(visitor, "failed")))
+        }
+        (figure(live, if live == 1 { "worker live" } else { "workers live" }, to_workers()))
+        @if draining > 0 { (figure(draining, "draining", to_workers())) }
+    }
 }
 
 /// The lanes with their executions by state.
@@ -109,7 +119,9 @@ fn lanes(visitor: &Visitor, lanes: &[LaneStats], has_counts: bool) -> Markup {
                 p { "The namespace " strong { (visitor.client.namespace()) } " has no executions." }
             } @else {
                 @if !has_counts {
-                    p.hint { "The store keeps no counts: only lanes with work for a worker are known." }
+                    p.hint {
+                        "The store keeps no counts: only lanes with work for a worker are known."
+                    }
                 }
                 table {
                     thead { tr {
@@ -156,7 +168,7 @@ fn breakdown(lane: &LaneStats, states: &[CountedState]) -> Option<String> {
     (states.len() > 1 && !parts.is_empty()).then(|| parts.join(", "))
 }
 
-fn failures(visitor: &Visitor, failed: &[ExecutionSnapshot], now: ff_sdk::TimestampMs) -> Markup {
+fn failures(visitor: &Visitor, failed: &[ExecutionSnapshot], now: TimestampMs) -> Markup {
     html! {
         div.wide { table {
             thead { tr {

@@ -6,7 +6,7 @@ use ff_sdk::{
 };
 use maud::{Markup, html};
 
-use super::layout::{At, iso, lasting, words};
+use super::layout::{At, counted, iso, lasting, words};
 use super::visitor::Visitor;
 
 /// The most events that are shown, the latest first.
@@ -43,7 +43,9 @@ pub(super) fn attempts(
                         td.text { (end(&past.end)) }
                         td {
                             @if past.attempt.frames > 0 {
-                                a href=(output(past.attempt.index)) { (past.attempt.frames) " frames" }
+                                a href=(output(past.attempt.index)) {
+                                    (counted(past.attempt.frames, "frame", "frames"))
+                                }
                             } @else { "–" }
                         }
                     } }
@@ -87,7 +89,10 @@ fn current(
             } @else {
                 td { "–" }
                 td { "–" }
-                td { "interrupted: goes on with the next claim" }
+                td {
+                    @if execution.suspension.is_some() { "suspended" }
+                    @else { "interrupted: goes on with the next claim" }
+                }
             }
             td { a href=(output) { "show" } }
         }
@@ -115,7 +120,10 @@ pub(super) fn events(history: &History, now: TimestampMs) -> Markup {
         @else {
             ol.events reversed {
                 @for HistoryEntry { at, epoch, event, .. } in shown {
-                    li { (At(*at, now)) " " (happened(event, *at)) @if epoch.0 > 0 { span.hint { " epoch " (epoch) } } }
+                    li {
+                        (At(*at, now)) " " (happened(event, *at))
+                        @if epoch.0 > 0 { span.hint { " epoch " (epoch) } }
+                    }
                 }
             }
         }

@@ -22,13 +22,16 @@ pub(super) async fn show(visitor: Visitor, Query(From { cursor }): Query<From>) 
     let part = read(&visitor, &filter, position(&cursor)?).await?;
     let now = visitor.client.store_time().await?;
     let content = html! {
-        p.hint { "Suspended executions, the newest first. Open one to send its signal or to resume it." }
+        p.hint {
+            "Suspended executions, the newest first. Open one to send its signal or to resume it."
+        }
         @if part.executions.is_empty() { p { "No execution is suspended." } }
         @else { (table(&visitor, &part.executions, now)) }
         nav.paging aria-label="Pages of the list" {
             @if !cursor.is_empty() { a href=(visitor.link("/waiting")) { "Newest" } }
             @if let Some(next) = part.next {
-                a rel="next" href=(visitor.link("/waiting").with("cursor", PageCursor(next).to_string())) { "Older" }
+                @let cursor = PageCursor(next).to_string();
+                a rel="next" href=(visitor.link("/waiting").with("cursor", cursor)) { "Older" }
             }
         }
     };
@@ -49,7 +52,8 @@ fn table(visitor: &Visitor, shown: &[ExecutionSnapshot], now: TimestampMs) -> Ma
             tbody {
                 @for one in shown { tr {
                     th scope="row" {
-                        a.id href=(format!("{}#waitpoints", execution_path(visitor, &one.execution_id))) {
+                        @let path = execution_path(visitor, &one.execution_id);
+                        a.id href=(format!("{path}#waitpoints")) {
                             (one.execution_id.url_safe())
                         }
                     }

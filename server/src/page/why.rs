@@ -2,7 +2,8 @@
 
 use ff_sdk::{
     CountKind, Delay, ExecutionSnapshot, Interrupted, LimitState, Outcome, Reason, Resumes,
-    SignalMatcher, SuspensionSnapshot, Tally, TimestampMs, Turn, WaitsFor, Why, Worker,
+    SignalMatcher, SuspensionSnapshot, Tally, TimestampMs, Turn, WaitpointKey, WaitsFor, Why,
+    Worker,
 };
 use maud::{Markup, html};
 
@@ -55,7 +56,8 @@ fn work(execution: &ExecutionSnapshot) -> String {
 /// The command that starts a worker for an execution.
 fn start_worker(visitor: &Visitor, execution: &ExecutionSnapshot) -> Markup {
     html! {
-        "Start a worker for it, or look at the " a href=(visitor.link("/workers")) { "workers" } ": "
+        "Start a worker for it, or look at the " a href=(visitor.link("/workers")) { "workers" }
+        ": "
         code {
             "ff work --exec COMMAND --lane '" (execution.lane) "' --kind '" (execution.kind) "'"
             @for token in execution.requires.iter() { " --capability '" (token) "'" }
@@ -66,112 +68,142 @@ fn start_worker(visitor: &Visitor, execution: &ExecutionSnapshot) -> Markup {
 fn item(visitor: &Visitor, reason: &Reason, why: &Why) -> Item {
     let (execution, now) = (&why.execution, why.at);
     let at = |at: &TimestampMs| At(*at, now);
-    let (what, next) = match reason {
-        Reason::Ended { at: ended, .. } => return ended_item(execution, At(*ended, now)),
-        Reason::Running { worker, instance, since, until } => (
-            html! {
-                "Worker " strong { (worker) } " (process " (instance) ") runs it since " (at(since)) "."
+    match reason {
+        Reason::Ended { at: ended, .. } => ended_item(execution, At(*ended, now)),
+        Reason::Running { worker, instance, since, until } => Item {
+            what: html! {
+                "Worker " strong { (worker) } " (process " (instance) ") runs it since "
+                (at(since)) "."
             },
-            html! {
+            next: html! {
                 "Nothing to do. Its lease ends at " (at(until)) " unless the worker renews it. "
                 (heartbeat(why, instance.as_str()))
             },
-        ),
-        Reason::Suspended { waits_for, waitpoints, .. } => {
-            let keys: Vec<&str> = waitpoints.iter().map(|key| key.as_str()).collect();
-            match waits_for {
-                WaitsFor::Signals => (
-                    html! { "It waits for a signal at " strong { (keys.join(", ")) } "." },
-                    html! { a href="#waitpoints" { "Send the signal" } ", with the token of the waitpoint; or resume it without." },
-                ),
-                WaitsFor::Operator => (
-                    html! { "It is suspended until an operator resumes it." },
-                    html! { a href="#actions" { "Resume it" } "." },
-                ),
-                WaitsFor::Timeout => (
-                    html! { "It is suspended until its timeout." },
-                    html! { "Nothing to do until then; or " a href="#actions" { "resume it" } "." },
-                ),
-            }
-        }
-        Reason::Granted { worker, until } => (
-            html! { "Worker " strong { (worker) } " was granted it and has not claimed it yet." },
-            html! { "Nothing to do: it returns to its lane at " (at(until)) "." },
-        ),
-        Reason::TakenOverOnRequest { worker, since } => (
-            html! { "Worker " strong { (worker) } " lost its lease at " (at(since)) ", and its policy says that another one takes it over on request only." },
-            html! { "Issue a reclaim grant for it, or " a href="#actions" { "cancel it" } "." },
-        ),
-        Reason::DeadlinePassed { deadline } => (
-            html! { "Its deadline has passed: " (at(deadline)) "." },
-            html! { "It is about to end as expired. If it does not, no worker or timekeeper runs." },
-        ),
-        Reason::AttemptTimedOut { at: timed_out } => (
-            html! { "Its attempt timed out at " (at(timed_out)) "." },
-            html! { "It is about to be retried by its policy. If it is not, no worker or timekeeper runs." },
-        ),
-        Reason::LaneHeld { lane, state, since, why, by } => (
-            html! {
-                "Lane " strong { (lane) } " is " strong { (state) } " since " (at(since))
-                @if let Some(by) = by { ", by " (by) }
-                @if let Some(why) = why { ": " (why) }
-                "."
+        },
+        Reason::Suspended { waits_for, waitpoints, .. } => suspended(*waits_for, waitpoints),
+        Reason::Granted { worker, until } => Item {
+            what: html! {
+                "Worker " strong { (worker) } " was granted it and has not claimed it yet."
             },
-            html! { a href=(visitor.link("/lanes")) { "Resume the lane" } " to start its work again." },
-        ),
-        Reason::NotServed { nearest, .. } => (
-            html! {
+            next: html! { "Nothing to do: it returns to its lane at " (at(until)) "." },
+        },
+        Reason::TakenOverOnRequest { worker, since } => Item {
+            what: html! {
+                "Worker " strong { (worker) } " lost its lease at " (at(since))
+                ", and its policy says that another one takes it over on request only."
+            },
+            next: html! {
+                "Issue a reclaim grant for it, or " a href="#actions" { "cancel it" } "."
+            },
+        },
+        Reason::DeadlinePassed { deadline } => Item {
+            what: html! { "Its deadline has passed: " (at(deadline)) "." },
+            next: html! { "It is about to end as expired. " (NO_TIMEKEEPER) },
+        },
+        Reason::AttemptTimedOut { at: timed_out } => Item {
+            what: html! { "Its attempt timed out at " (at(timed_out)) "." },
+            next: html! { "It is about to be retried by its policy. " (NO_TIMEKEEPER) },
+        },
+        Reason::LaneHeld { .. } => held(visitor, reason, now),
+        Reason::NotServed { nearest, .. } => Item {
+            what: html! {
                 "No live worker serves " strong { (work(execution)) }
                 @if let Some(nearest) = nearest { " (nearest: " (nearest) ")" }
                 "."
             },
-            start_worker(visitor, execution),
-        ),
-        Reason::NoCapableWorker { requires } => (
-            html! { "No worker that looked for work had all of " strong { (requires.join(", ")) } "." },
-            start_worker(visitor, execution),
-        ),
-        Reason::LacksCapabilities { missing } => (
-            html! { "The worker lacks " strong { (missing.join(", ")) } "." },
-            start_worker(visitor, execution),
-        ),
-        Reason::Delayed { until, why } => (
-            html! {
-                @match why {
-                    Delay::RetryBackoff => "Its last attempt failed. It is retried at ",
-                    Delay::ResumeDelay => "It was resumed, and goes on at ",
-                    Delay::Requested => "It is delayed until ",
-                }
-                (at(until)) "."
+            next: start_worker(visitor, execution),
+        },
+        Reason::NoCapableWorker { requires: lacks }
+        | Reason::LacksCapabilities { missing: lacks } => {
+            let lacks = lacks.join(", ");
+            let what =
+                html! { "No worker that looked for work had all of " strong { (lacks) } "." };
+            Item { what, next: start_worker(visitor, execution) }
+        }
+        Reason::Delayed { until, why } => delayed(At(*until, now), *why),
+        other => of_block(other, now),
+    }
+}
+
+/// What it means that a timer of an execution does not fire.
+const NO_TIMEKEEPER: &str = "If that does not happen, no worker or timekeeper runs.";
+
+fn suspended(waits_for: WaitsFor, waitpoints: &[WaitpointKey]) -> Item {
+    let keys: Vec<&str> = waitpoints.iter().map(|key| key.as_str()).collect();
+    match waits_for {
+        WaitsFor::Signals => Item {
+            what: html! { "It waits for a signal at " strong { (keys.join(", ")) } "." },
+            next: html! {
+                a href="#waitpoints" { "Send the signal" }
+                ", with the token of the waitpoint; or resume it without."
             },
-            html! { "Nothing to do until then. The cause is among its " a href="#attempts" { "attempts" } "." },
-        ),
-        other => return of_block(other, now),
+        },
+        WaitsFor::Operator => Item {
+            what: html! { "It is suspended until an operator resumes it." },
+            next: html! { a href="#actions" { "Resume it" } "." },
+        },
+        WaitsFor::Timeout => Item {
+            what: html! { "It is suspended until its timeout." },
+            next: html! {
+                "Nothing to do until then; or " a href="#actions" { "resume it" } "."
+            },
+        },
+    }
+}
+
+fn held(visitor: &Visitor, reason: &Reason, now: TimestampMs) -> Item {
+    let Reason::LaneHeld { lane, state, since, why, by } = reason else {
+        return of_block(reason, now);
+    };
+    let what = html! {
+        "Lane " strong { (lane) } " is " strong { (state) } " since " (At(*since, now))
+        @if let Some(by) = by { ", by " (by) }
+        @if let Some(why) = why { ": " (why) }
+        "."
+    };
+    let next = html! {
+        a href=(visitor.link("/lanes")) { "Resume the lane" } " to start its work again."
+    };
+    Item { what, next }
+}
+
+fn delayed(until: At, why: Delay) -> Item {
+    let what = html! {
+        @match why {
+            Delay::RetryBackoff => "Its last attempt failed. It is retried at ",
+            Delay::ResumeDelay => "It was resumed, and goes on at ",
+            Delay::Requested => "It is delayed until ",
+        }
+        (until) "."
+    };
+    let next = html! {
+        "Nothing to do until then."
+        @if why == Delay::RetryBackoff {
+            " The cause is among its " a href="#attempts" { "attempts" } "."
+        }
     };
     Item { what, next }
 }
 
 /// A reason that only ends from outside.
 fn of_block(reason: &Reason, now: TimestampMs) -> Item {
+    let unblocked = html! { "It waits until it is unblocked." };
     let (what, next) = match reason {
-        Reason::BlockedByOperator => {
-            ("An operator blocked it.", html! { "It waits until it is unblocked." })
-        }
-        Reason::BlockedByLane => {
-            ("It is blocked because of its lane.", html! { "It waits until it is unblocked." })
-        }
+        Reason::BlockedByOperator => ("An operator blocked it.", unblocked),
+        Reason::BlockedByLane => ("It is blocked because of its lane.", unblocked),
         Reason::WaitsForDependencies => {
-            ("It waits for other executions.", html! { "It goes on when they have ended." })
+            let next = html! { "It goes on when they have ended." };
+            ("It waits for other executions.", next)
         }
-        Reason::BlockedByBudget { recheck_at } | Reason::BlockedByQuota { recheck_at } => (
-            "A quota or a budget holds it back.",
-            html! {
+        Reason::BlockedByBudget { recheck_at } | Reason::BlockedByQuota { recheck_at } => {
+            let next = html! {
                 @match recheck_at {
                     Some(at) => { "It is looked at again by " (At(*at, now)) "." },
                     None => "It is looked at again when the limit changes.",
                 }
-            },
-        ),
+            };
+            ("A quota or a budget holds it back.", next)
+        }
         other => return Item { what: html! { (format!("{other:?}")) }, next: html! {} },
     };
     Item { what: html! { (what) }, next }
@@ -227,7 +259,8 @@ fn of_limit(visitor: &Visitor, limit: &LimitState, now: TimestampMs) -> Option<I
                 html! {
                     "Quota " strong { (usage.of) } ": "
                     @if let Some(most) = usage.limits.concurrency {
-                        (usage.holders.len()) " of " (counted(most.into(), "slot", "slots")) " taken. "
+                        (usage.holders.len()) " of " (counted(most.into(), "slot", "slots"))
+                        " taken. "
                     }
                     @if let Some(rate) = usage.limits.rate {
                         (usage.admitted) " of " (counted(rate.max.into(), "start", "starts"))
@@ -250,7 +283,8 @@ fn of_limit(visitor: &Visitor, limit: &LimitState, now: TimestampMs) -> Option<I
         ),
         LimitState::BudgetExhausted { budget, dimension, limit, resets_at } => (
             html! {
-                "Budget " strong { (budget) } ": " (dimension) " is at its hard limit of " (limit) "."
+                "Budget " strong { (budget) } ": " (dimension) " is at its hard limit of "
+                (limit) "."
             },
             html! {
                 @if let Some(at) = resets_at { "It resets itself at " (At(*at, now)) ". " }
@@ -271,7 +305,8 @@ fn of_turn(visitor: &Visitor, turn: Turn, why: &Why) -> Item {
     let what = html! {
         "Nothing holds it back, it waits for a worker: "
         @if turn.ahead >= Turn::COUNTED { "at least " }
-        (counted(turn.ahead.into(), "execution is", "executions are")) " before it in its part of the store."
+        (counted(turn.ahead.into(), "execution is", "executions are"))
+        " before it in its part of the store."
     };
     let next = html! {
         @if live.is_empty() || turn.programs == 0 { (start_worker(visitor, &why.execution)) }

@@ -68,15 +68,20 @@ fn table(visitor: &Visitor, workers: &[Worker], now: TimestampMs) -> Markup {
     }
 }
 
+fn joined(names: impl Iterator<Item = impl ToString>) -> String {
+    names.map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
+}
+
 fn row(visitor: &Visitor, worker: &Worker, now: TimestampMs) -> Markup {
     let (info, state) = (&worker.info, worker.state_at(now));
-    let lanes = info.lanes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let capabilities = info.capabilities.iter().collect::<Vec<_>>().join(", ");
+    let (lanes, capabilities) = (joined(info.lanes.iter()), joined(info.capabilities.iter()));
     html! {
         tr {
             th scope="row" {
                 (info.instance)
-                @if info.worker.as_str() != info.instance.as_str() { br; span.hint { (info.worker) } }
+                @if info.worker.as_str() != info.instance.as_str() {
+                    br; span.hint { (info.worker) }
+                }
             }
             td { span.state data-state=(state) { (state) } }
             td {
@@ -87,7 +92,7 @@ fn row(visitor: &Visitor, worker: &Worker, now: TimestampMs) -> Markup {
             td.text {
                 @match &info.kinds {
                     Kinds::All => "all",
-                    Kinds::Only(kinds) => (kinds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+                    Kinds::Only(kinds) => (joined(kinds.iter())),
                 }
             }
             td.text { (if capabilities.is_empty() { "–" } else { &capabilities }) }

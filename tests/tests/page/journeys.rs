@@ -1,8 +1,6 @@
 //! What people do at the page.
 
-use ff_sdk::{
-    ListFilter, ListOrder, PublicState, Submission, SuspendOutcome, Suspension,
-};
+use ff_sdk::{ListFilter, ListOrder, PublicState, Submission, SuspendOutcome, Suspension};
 
 use crate::browser::with_browser;
 use crate::service::{Service, claim, submit};

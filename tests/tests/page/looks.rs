@@ -3,19 +3,22 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ff_sdk::{BudgetSettings, ClaimedTask, LaneNote, LaneState, QuotaLimits, Submission, Suspension};
+use ff_sdk::{
+    BudgetSettings, ClaimedTask, LaneNote, LaneState, QuotaLimits, Submission, Suspension,
+};
 use serde_json::json;
 
 use crate::browser::{Browser, with_browser};
 use crate::service::{Service, claim, submit, write};
 
-/// A store with something for each page. Returns the paths of the pages, and the execution that runs.
+/// A store with something for each page. Returns the paths of the pages, and the execution that
+/// runs.
 async fn fill(service: &Service) -> (Vec<(&'static str, String)>, ClaimedTask) {
     let client = service.client("ff").await;
     let worker = service.worker("worker-1", "default").await;
     let hostile = "<script>alert('x')</script>\" onload=\"alert(1)";
     for number in 0..3 {
-        let work = Submission::new("resize").tag("tenant", hostile).tag("n", number.to_string());
+        let work = Submission::new("resize").tag("app.tenant", hostile).tag("app.n", number.to_string());
         submit(&client, work.payload(r#"{"width":640}"#)).await;
     }
     let failed = claim(&worker).await;
@@ -33,7 +36,8 @@ async fn fill(service: &Service) -> (Vec<(&'static str, String)>, ClaimedTask) {
     let task = claim(&approver).await;
     let waitpoint = task.create_pending_waitpoint("approval", None).await.expect("a waitpoint");
     let suspension = Suspension::until_signal("approval").expect("a name").open(&waitpoint);
-    task.suspend(suspension).await.expect("it is suspended");
+    let suspended = task.suspend(suspension).await.expect("it is suspended");
+    assert!(matches!(suspended, SuspendOutcome::Suspended { .. }));
     let waiting = submit(&client, Submission::new("render").lane("media").requires(["gpu"])).await;
     let held = submit(&client, Submission::new("send").lane("mail")).await;
     let note = LaneNote { reason: Some(hostile.to_owned()), by: Some("ada".to_owned()) };
@@ -44,7 +48,10 @@ async fn fill(service: &Service) -> (Vec<(&'static str, String)>, ClaimedTask) {
     let spend = BudgetSettings::new().limit("tokens", 800, 1_000).expect("a limit");
     let spend = spend.resets_every(Duration::from_secs(86_400));
     client.create_budget(&"llm".parse().expect("a budget"), spend).await.expect("it is created");
-    client.report_usage(&"llm".parse().expect("a budget"), &[("tokens", 640)], None).await.expect("it counts");
+    client
+        .report_usage(&"llm".parse().expect("a budget"), &[("tokens", 640)], None)
+        .await
+        .expect("it counts");
     let failures = "/executions?state=failed".to_owned();
     let of = |id: ff_sdk::ExecutionId| format!("/executions/{}", id.url_safe());
     let pages = vec![
@@ -94,11 +101,12 @@ async fn each_page_fits_narrow_screens_and_runs_no_foreign_code() {
                 let overflow = "const all = document.documentElement; \
                     done(all.scrollWidth - all.clientWidth)";
                 assert_eq!(page.script(overflow).await, 0, "{name} is too wide for {width} px");
-                let unnamed = "done([...document.querySelectorAll('input:not([type=hidden]), select, \
+                let unnamed = "done([...document.querySelectorAll('input:not([type=hidden]), \
+                    select, \
                     textarea, button')].filter((one) => !one.labels?.length \
                     && !one.getAttribute('aria-label') && !one.textContent.trim()) \
                     .map((one) => one.outerHTML))";
-                assert_eq!(page.script(unnamed).await, json!([]), "{name} has fields without names");
+                assert_eq!(page.script(unnamed).await, json!([]), "{name}: fields without names");
                 let back = "done(getComputedStyle(document.body).backgroundColor)";
                 let is_dark = page.script(back).await == "rgb(15, 20, 25)";
                 assert_eq!(is_dark, scheme == "dark", "{name}");

@@ -85,8 +85,8 @@ async fn a_cookie_alone_changes_nothing() {
 
     let (status, page) = service.call("GET /lanes", &with_cookie, "").await;
     assert_eq!(status, 200);
-    let policy = "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; \
-        connect-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; \
+    let policy = "content-security-policy: default-src 'none'; script-src 'self'; style-src \
+        'self'; connect-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; \
         base-uri 'none'\r\n";
     for header in [policy, "x-content-type-options: nosniff", "referrer-policy: no-referrer"] {
         assert!(page.contains(header), "{header}");
@@ -150,7 +150,8 @@ async fn another_site_changes_nothing_at_a_service_without_tokens() {
     with_browser(&service.url(), async |page| {
         let post = format!(
             "data:text/html,<form method=post action={}/lanes><input name=lane value=mail>\
-             <input name=state value=paused><input name=csrf value={csrf}><button>x</button></form>",
+             <input name=state value=paused><input name=csrf value={csrf}>\
+             <button>x</button></form>",
             service.url()
         );
         page.driver.goto(post).await.expect("a page of another site");
