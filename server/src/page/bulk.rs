@@ -135,7 +135,7 @@ pub(super) struct Order {
     tag: String,
 }
 
-/// What a bulk has done.
+/// The figures of a bulk.
 #[derive(Default)]
 struct Done {
     applied: u64,
@@ -201,7 +201,7 @@ pub(super) async fn run(sent: Sent<Order>) -> Shown<Markup> {
     Ok(report(&visitor, &named.command, &done, &order))
 }
 
-/// What a bulk needs to go on.
+/// The arguments with which a bulk goes on.
 struct Continued<'a> {
     bulk_id: &'a str,
     before: TimestampMs,

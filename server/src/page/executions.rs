@@ -21,7 +21,7 @@ const READS: usize = 8;
 /// The most characters of a text in a table.
 const MAX_CHARS: usize = 160;
 
-/// Which executions are selected, as the form has it: an empty field selects all.
+/// The filter as its form has it: an empty field selects all.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Selected {
     #[serde(default)]

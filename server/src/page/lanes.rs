@@ -11,7 +11,7 @@ use super::executions;
 use super::layout::{self, At, hidden};
 use super::visitor::{Sent, Shown, Visitor};
 
-/// What an operator can do with a lane, by its state: the state to set and the word for it.
+/// The changes of a lane that an operator can make: the state to set, and the word for it.
 const CHANGES: [(LaneState, &str); 3] =
     [(LaneState::Active, "Resume"), (LaneState::Paused, "Pause"), (LaneState::Draining, "Drain")];
 

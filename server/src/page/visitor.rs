@@ -1,4 +1,4 @@
-//! Who looks at a page, and what the pages share of a request.
+//! The visitor of a page, and the parts of a request that the pages share.
 
 use std::sync::Arc;
 

@@ -125,7 +125,7 @@ fn item(visitor: &Visitor, reason: &Reason, why: &Why) -> Item {
     }
 }
 
-/// What it means that a timer of an execution does not fire.
+/// The meaning of a timer of an execution that does not fire.
 const NO_TIMEKEEPER: &str = "If that does not happen, no worker or timekeeper runs.";
 
 fn suspended(waits_for: WaitsFor, waitpoints: &[WaitpointKey]) -> Item {

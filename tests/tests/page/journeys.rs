@@ -1,4 +1,4 @@
-//! What people do at the page.
+//! The work of people at the page.
 
 use ff_sdk::{ListFilter, ListOrder, PublicState, Submission, SuspendOutcome, Suspension};
 

@@ -18,8 +18,9 @@ async fn fill(service: &Service) -> (Vec<(&'static str, String)>, ClaimedTask) {
     let worker = service.worker("worker-1", "default").await;
     let hostile = "<script>alert('x')</script>\" onload=\"alert(1)";
     for number in 0..3 {
-        let work = Submission::new("resize").tag("app.tenant", hostile).tag("app.n", number.to_string());
-        submit(&client, work.payload(r#"{"width":640}"#)).await;
+        let work = Submission::new("resize").tag("app.tenant", hostile);
+        let work = work.tag("app.number", number.to_string()).payload(r#"{"width":640}"#);
+        submit(&client, work).await;
     }
     let failed = claim(&worker).await;
     write(&failed, hostile).await;

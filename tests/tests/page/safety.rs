@@ -1,4 +1,4 @@
-//! What the page and its cookie do not allow.
+//! The requests that the page and its cookie do not allow.
 
 use ff_sdk::{LaneState, Submission};
 use ff_server::Role;
@@ -86,8 +86,8 @@ async fn a_cookie_alone_changes_nothing() {
     let (status, page) = service.call("GET /lanes", &with_cookie, "").await;
     assert_eq!(status, 200);
     let policy = "content-security-policy: default-src 'none'; script-src 'self'; style-src \
-        'self'; connect-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; \
-        base-uri 'none'\r\n";
+        'self'; connect-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors \
+        'none'; base-uri 'none'\r\n";
     for header in [policy, "x-content-type-options: nosniff", "referrer-policy: no-referrer"] {
         assert!(page.contains(header), "{header}");
     }
