@@ -7,16 +7,18 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ff_server::{NewToken, Server, ServerError, Settings, Tls, Tokens};
+use ff_server::{Metrics, NewToken, Server, ServerError, Settings, Tls, Tokens};
 
 use crate::args::{ServeArgs, TokenArgs};
+use crate::backend;
 use crate::exit::{CliError, print, warn};
 use crate::report::counted;
 use crate::shutdown::{Shutdown, follow, requested};
-use crate::backend;
 
 /// Runs the service.
 pub async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
+    // Before anything connects, so that all of it is counted.
+    let metrics = Metrics::install().map_err(CliError::runtime)?;
     // Registered before anything runs, so that no signal is missed.
     let mut requests = follow()?;
     let store = tokio::select! {
@@ -27,6 +29,7 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
         warn("ff: the store ends with this command, and everything in it is lost\n");
     }
     let mut settings = Settings::default();
+    settings.metrics = Some(metrics);
     settings.namespace = args.namespace;
     settings.tokens.clone_from(&args.tokens);
     settings.tls =
@@ -83,12 +86,8 @@ fn add(path: &Path, entry: &str) -> Result<usize, CliError> {
         Tokens::read(path).map_err(|error| CliError::usage(error.to_string()))?;
     }
     let mut options = OpenOptions::new();
-    let mut file = options
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| failed(&error))?;
+    let mut file =
+        options.append(true).create(true).mode(0o600).open(path).map_err(|error| failed(&error))?;
     file.write_all(format!("\n{entry}").as_bytes()).map_err(|error| failed(&error))?;
     let tokens = Tokens::read(path).map_err(|error| CliError::usage(error.to_string()))?;
     Ok(tokens.count())

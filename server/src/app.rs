@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use ff_sdk::{Client, EngineBackend, FlowFabricAdminClient, Namespace, SdkError, WorkerGateway};
+use ff_sdk::{
+    Client, EngineBackend, FlowFabricAdminClient, Namespace, QueueGauges, SdkError, WorkerGateway,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::answer::{Answer, Refusal};
+use crate::metrics::Metrics;
 use crate::session::{CsrfToken, Sessions};
 use crate::settings::Settings;
 use crate::tokens::Tokens;
@@ -31,9 +34,14 @@ struct Inner {
     has_tls: bool,
     tails: Arc<Semaphore>,
     body_timeout: Duration,
+    metrics: Option<Metrics>,
+    gauges: Gauges,
     /// Whether shutdown was requested.
     closing: watch::Sender<bool>,
 }
+
+/// The gauges of each namespace.
+type Gauges = tokio::sync::Mutex<BTreeMap<Namespace, QueueGauges>>;
 
 /// The most namespaces whose clients are kept. Others get a new one for each request.
 const MAX_CLIENTS: usize = 1_024;
@@ -59,6 +67,8 @@ impl App {
             has_tls: settings.tls.is_some(),
             tails: Arc::new(Semaphore::new(settings.max_tails)),
             body_timeout: settings.body_timeout,
+            metrics: settings.metrics.clone(),
+            gauges: Gauges::default(),
             closing: watch::Sender::new(false),
         })))
     }
@@ -97,6 +107,21 @@ impl App {
 
     pub(crate) fn admin(&self) -> &FlowFabricAdminClient {
         &self.0.admin
+    }
+
+    /// The metrics that the service shows.
+    pub(crate) fn metrics(&self) -> Option<&Metrics> {
+        self.0.metrics.as_ref()
+    }
+
+    pub(crate) fn gauges(&self) -> &Gauges {
+        &self.0.gauges
+    }
+
+    /// The clients of the namespaces that were served.
+    pub(crate) fn clients(&self) -> Vec<Client> {
+        let clients = self.0.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::once(&self.0.client).chain(clients.values()).cloned().collect()
     }
 
     /// The client of the default namespace.

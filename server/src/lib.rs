@@ -23,6 +23,7 @@ mod body;
 mod bytes;
 mod job_line;
 mod listen;
+mod metrics;
 mod openapi;
 mod origin;
 mod page;
@@ -36,6 +37,7 @@ pub mod view;
 
 pub use job_line::{JobLine, JobPayload};
 pub use listen::{Server, ServerError};
+pub use metrics::Metrics;
 pub use openapi::document;
 pub use position::{InvalidPosition, PageCursor};
 pub use settings::{DEFAULT_NAMESPACE, Settings, Tls};

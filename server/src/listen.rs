@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
@@ -29,6 +29,7 @@ use uuid::Uuid;
 
 use crate::answer::Refusal;
 use crate::app::App;
+use crate::metrics;
 use crate::openapi;
 use crate::origin;
 use crate::page;
@@ -258,14 +259,16 @@ fn router(app: &App) -> Router {
         .with_state(app.clone())
 }
 
-/// Gives a request an id, and logs it if the service failed.
+/// Gives a request an id, counts it, and logs it if the service failed.
 async fn log(request: Request, next: Next) -> Response {
     let id = Uuid::new_v4().to_string();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let begun = Instant::now();
     let mut response = next.run(request).await;
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    metrics::answered(method.as_str(), route, response.status().as_u16(), begun.elapsed());
     if response.status().is_server_error() {
-        let route = route.as_ref().map_or("none", MatchedPath::as_str);
         let error = response.extensions().get::<Refusal>().map_or("a panic", Refusal::message);
         tracing::error!(request_id = id, %method, route, status = %response.status(), error,
             "a request failed");

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use ff_sdk::Namespace;
 
+use crate::metrics::Metrics;
+
 /// The namespace of requests that name none, unless the settings or the token say otherwise. The
 /// commands of `ff` have the same.
 pub const DEFAULT_NAMESPACE: &str = "ff";
 
 /// The settings of the service. The defaults suit a service on loopback without tokens.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Settings {
     /// The namespace of a request that names none and has no token with one namespace. Default:
@@ -19,6 +21,9 @@ pub struct Settings {
     /// The file of the tokens, which is read again when it changes. Without one, every caller may
     /// do everything, and the service listens on loopback only. Default: `None`.
     pub tokens: Option<PathBuf>,
+    /// The metrics that `/metrics` shows. Default: `None`, for a program that exports its metrics
+    /// itself.
+    pub metrics: Option<Metrics>,
     /// The certificate and key for TLS. Default: `None`, for plain HTTP.
     pub tls: Option<Tls>,
     /// The most connections at the same time; further ones wait to be accepted. Default: 16,384.
@@ -51,6 +56,7 @@ impl Default for Settings {
         Self {
             namespace: Namespace::try_new(DEFAULT_NAMESPACE).expect("it is a namespace"),
             tokens: None,
+            metrics: None,
             tls: None,
             max_connections: 16_384,
             max_tails: 4_096,

@@ -8,6 +8,7 @@ mod health;
 mod lanes;
 mod leases;
 mod limits;
+mod metrics;
 mod operate;
 mod output;
 mod workers;
@@ -76,6 +77,7 @@ pub(crate) fn all() -> OpenApiRouter<App> {
         .routes(routes!(admin::secrets))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
+        .routes(routes!(metrics::metrics))
         .layer(DefaultBodyLimit::max(body::OTHER));
     executions.merge(batch).merge(signal).merge(others)
 }

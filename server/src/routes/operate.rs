@@ -5,8 +5,8 @@ use axum::http::StatusCode;
 use ff_io_http::{IssueReclaimGrantRequest, IssueReclaimGrantResponse};
 use ff_sdk::command::{ReclaimGranted, WireGrantRequest};
 use ff_sdk::{
-    AnyOutcome, Command, GrantId, Priority, Replayed, Resumed, Revoked, Signal, SignalOutcome, WaitpointId,
-    WaitpointToken,
+    AnyOutcome, Command, GrantId, Priority, Replayed, Resumed, Revoked, Signal, SignalOutcome,
+    WaitpointId, WaitpointToken,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
