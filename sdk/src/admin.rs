@@ -14,6 +14,8 @@ use ff_io_http::{
 };
 
 use crate::error::SdkError;
+#[cfg(feature = "http")]
+use crate::error::of_call;
 use crate::host::system_entropy;
 
 use embedded::Embedded;
@@ -175,7 +177,8 @@ impl FlowFabricAdminClient {
             Transport::Embedded(embedded) => embedded.claim_for_worker(request).await,
             #[cfg(feature = "http")]
             Transport::Http(http) => {
-                Ok(http.claim_for_worker(&request, &self.next_request_id()).await?)
+                let granted = http.claim_for_worker(&request, &self.next_request_id()).await;
+                granted.map_err(of_call)
             }
         }
     }
@@ -212,7 +215,8 @@ impl FlowFabricAdminClient {
             }
             #[cfg(feature = "http")]
             Transport::Http(http) => {
-                Ok(http.issue_reclaim_grant(&id, &request, &request_id).await?)
+                let granted = http.issue_reclaim_grant(&id, &request, &request_id).await;
+                granted.map_err(of_call)
             }
         }
     }
@@ -245,7 +249,8 @@ impl FlowFabricAdminClient {
             #[cfg(feature = "http")]
             Transport::Http(http) => {
                 drop((kid, secret));
-                Ok(http.rotate_waitpoint_secret(&request, &self.next_request_id()).await?)
+                let request_id = self.next_request_id();
+                http.rotate_waitpoint_secret(&request, &request_id).await.map_err(of_call)
             }
         }
     }

@@ -188,18 +188,17 @@ pub(crate) fn is_access_refused(refused: &str) -> bool {
     }
 }
 
+/// The error of a call to a server.
 #[cfg(feature = "http")]
-impl From<ff_io_http::CallError> for SdkError {
-    fn from(error: ff_io_http::CallError) -> Self {
-        use ff_io_http::{ApiError, CallError, ErrorDetail};
-        match error {
-            CallError::Api(ApiError { status, error, .. }) => {
-                let ErrorDetail { kind, message, retryable, details } = error;
-                Self::AdminApi { status, kind, message, retryable, details }
-            }
-            CallError::NoAnswer { message, applied, retryable } => {
-                Self::Http { message, applied, retryable }
-            }
+pub(crate) fn of_call(error: ff_io_http::CallError) -> SdkError {
+    use ff_io_http::{ApiError, CallError, ErrorDetail};
+    match error {
+        CallError::Api(ApiError { status, error, .. }) => {
+            let ErrorDetail { kind, message, retryable, details } = error;
+            SdkError::AdminApi { status, kind, message, retryable, details }
+        }
+        CallError::NoAnswer { message, applied, retryable } => {
+            SdkError::Http { message, applied, retryable }
         }
     }
 }

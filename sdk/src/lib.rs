@@ -169,7 +169,7 @@ pub use ff_core::store::{Bytes, Cursor, InvalidCursor};
 pub use ff_core::store_id::StoreId;
 pub use ff_core::tags::{TagError, Tags};
 pub use ff_core::time::{DurationMs, HostTime, TimestampMs};
-pub use ff_core::token::{Fingerprint, Kid, Rotation, SecretInfo, WaitpointToken};
+pub use ff_core::token::{Fingerprint, Kid, Rotation, Secret, SecretInfo, WaitpointToken};
 
 /// The requests and responses of [`FlowFabricAdminClient`].
 pub use ff_io_http::{
