@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The tag with the trace context of the submitter, as the header `traceparent` of W3C Trace Context
-/// has it. It is not part of the content that an idempotency key stands for: a submission that is
+/// The tag with the trace context of the submitter, as the header `traceparent` of W3C Trace
+/// Context. It is not part of the content that an idempotency key stands for: a submission that is
 /// repeated in another trace is still the same.
 pub const TRACE_PARENT: &str = "w3c.traceparent";
 

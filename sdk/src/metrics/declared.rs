@@ -192,8 +192,8 @@ metrics! {
     SUBMISSIONS = Metric::counter(
         "ff_submissions_total",
         &["lane", "outcome"],
-        "Submissions: new, or duplicate (an execution with the same id or idempotency key existed). \
-         Those that failed are errors of the command create.",
+        "Submissions: new, or duplicate (an execution with the same id or idempotency key \
+         existed). Those that failed are errors of the command create.",
     );
     CLAIMS = Metric::counter(
         "ff_claims_total",
@@ -250,7 +250,8 @@ metrics! {
     RENEWALS = Metric::counter(
         "ff_lease_renewals_total",
         &["worker", "outcome"],
-        "Renewals of leases: renewed, refused (the lease is lost), failed (the worker tries again).",
+        "Renewals of leases: renewed, refused (the lease is lost), failed (the worker tries \
+         again).",
     );
     LEASES_LOST = Metric::counter(
         "ff_leases_lost_total",
@@ -272,7 +273,8 @@ metrics! {
     HAND_OVERS = Metric::counter(
         "ff_hand_overs_total",
         &["outcome"],
-        "Rounds in which freed slots of a quota were offered to executions that wait: done, failed.",
+        "Rounds in which freed slots of a quota were offered to executions that wait: done, \
+         failed.",
     );
     TIMERS = Metric::counter(
         "ff_timers_applied_total",
