@@ -30,7 +30,7 @@ use crate::timekeeping::TimekeeperTask;
 /// and carries their calls. Clones are handles to the same gateway.
 ///
 /// A worker is known by its calls alone: each claim registers it or is its heartbeat, and so is the
-/// renewal of a lease that this gateway has handed out. The gateway renews no lease: the worker
+/// renewal of a lease that this gateway has passed on. The gateway renews no lease: the worker
 /// does, and the fence in its calls decides, so that any gateway of the store can carry them. Its
 /// timekeeper applies due timers for the whole store.
 ///
@@ -65,12 +65,12 @@ struct Inner {
     process: Arc<Process>,
     _timekeeper: Arc<TimekeeperTask>,
     workers: Mutex<BTreeMap<(Namespace, WorkerInstanceId), Arc<Remote>>>,
-    /// The leases that were handed out here and have not ended here, with the end of each unless
+    /// The leases that were passed on here and have not ended here, with the end of each unless
     /// it is renewed.
     leases: Mutex<BTreeMap<LeaseId, HandedOut>>,
 }
 
-/// A lease that was handed out.
+/// A lease that was passed on.
 struct HandedOut {
     remote: Arc<Remote>,
     until: Instant,
@@ -345,7 +345,7 @@ impl Inner {
         work.into_iter().map(task).collect()
     }
 
-    /// Counts a renewal of a lease that was handed out here.
+    /// Counts a renewal of a lease that was passed on here.
     fn count_renewal<T>(&self, lease: LeaseId, result: &Result<T, SdkError>) {
         let result = match result {
             Ok(_) => Ok(()),

@@ -1,4 +1,4 @@
-//! Who calls, what the caller may do, and in which namespace.
+//! The caller of a request, its permissions, and the namespace.
 
 use std::marker::PhantomData;
 use std::sync::Arc;

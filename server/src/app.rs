@@ -1,4 +1,4 @@
-//! What all requests share.
+//! The state that all requests share.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ struct Inner {
     gateway: WorkerGateway,
     tokens: Tokens,
     sessions: Sessions,
-    /// What requests of the pages repeat if there are no tokens, and so no sessions.
+    /// The value that requests of the pages repeat if there are no tokens, and so no sessions.
     csrf: CsrfToken,
     address: SocketAddr,
     has_tls: bool,
@@ -82,7 +82,7 @@ impl App {
         &self.0.sessions
     }
 
-    /// What requests of the pages repeat if there are no tokens.
+    /// The value that requests of the pages repeat if there are no tokens.
     pub(crate) fn csrf(&self) -> &CsrfToken {
         &self.0.csrf
     }

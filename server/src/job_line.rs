@@ -332,7 +332,8 @@ mod tests {
     #[test]
     fn null_behaves_as_absent_for_every_optional_field() {
         let whole = json!({
-            "kind": "shell", "payload": { "command": "true" }, "lane": "l", "payload_base64": null, "requires": ["gpu"],
+            "kind": "shell", "payload": { "command": "true" }, "lane": "l", "payload_base64": null,
+            "requires": ["gpu"],
             "idempotency_key": "k", "priority": 5, "delay_ms": 5, "retry": RetryPolicy::never(),
             "timeout_ms": 5, "tags": { "a.b": "c" }, "budgets": ["llm"],
             "quotas": [{ "quota": "q", "key": "k" }],

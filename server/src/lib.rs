@@ -11,7 +11,8 @@
 //! let backend = ff_sdk::open("valkey://127.0.0.1:6379").await?;
 //! let server = Server::bind("127.0.0.1:8080".parse()?, backend, Settings::default()).await?;
 //! println!("listening on {}", server.url());
-//! server.run_until(async { tokio::signal::ctrl_c().await.expect("signals can be received") }).await;
+//! let interrupted = async { tokio::signal::ctrl_c().await.expect("signals can be received") };
+//! server.run_until(interrupted).await;
 //! # Ok(())
 //! # }
 //! ```

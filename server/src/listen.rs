@@ -139,8 +139,8 @@ impl Server {
         format!("{scheme}://{}", self.address)
     }
 
-    /// Serves until `shutdown` is ready. Then `/readyz` fails, no more connections are accepted after
-    /// [`drain_delay`](Settings::drain_delay), and requests may end within
+    /// Serves until `shutdown` is ready. Then `/readyz` fails, no more connections are accepted
+    /// after [`drain_delay`](Settings::drain_delay), and requests may end within
     /// [`grace`](Settings::grace).
     ///
     /// # Cancel safety
@@ -199,7 +199,7 @@ impl Server {
         }
     }
 
-    /// Serves a connection in a task of its own.
+    /// Serves a connection in a separate task.
     fn serve(&self, stream: TcpStream, slot: Option<OwnedSemaphorePermit>, watcher: Watcher) {
         // Without it, small answers wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
@@ -229,7 +229,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // A client that goes away is no error of the service.
+    // A client that goes away is not an error of the service.
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection has ended");
     }

@@ -1,7 +1,7 @@
 //! Metrics in the text format of Prometheus.
 //!
-//! The exporter that is written for the crate `metrics` brings second versions of four dependencies;
-//! this is what is needed of it.
+//! The exporter that is written for the crate `metrics` brings second versions of four
+//! dependencies; this is the part of it that the service needs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

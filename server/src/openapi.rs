@@ -1,31 +1,11 @@
 //! The description of the routes as an OpenAPI document.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
-use utoipa::{IntoParams, ToSchema};
 
 use crate::routes;
-
-/// The namespace of a request, in its query.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "it describes what access reads")]
-pub(crate) struct InNamespace {
-    /// The namespace; if absent, that of the token, or of the service.
-    namespace: Option<String>,
-}
-
-/// The id of an operator's call.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "it describes what CallId reads")]
-pub(crate) struct Operator {
-    /// Identifies the call, so that a repeat is recognised; random if absent.
-    #[serde(rename = "Idempotency-Key")]
-    #[param(rename = "Idempotency-Key")]
-    idempotency_key: Option<String>,
-}
 
 /// The body of every error.
 #[derive(Serialize, ToSchema)]
@@ -33,7 +13,7 @@ struct Problem {
     error: ProblemDetail,
 }
 
-/// What is wrong.
+/// The description of an error.
 #[derive(Serialize, ToSchema)]
 struct ProblemDetail {
     /// The kind of error, such as `not_found` or `stale_lease`.

@@ -3,7 +3,9 @@
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use ff_sdk::ExecutionId;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
 use crate::answer::Refusal;
 
@@ -46,4 +48,24 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Params<
         let query = Query::<T>::from_request_parts(parts, state).await;
         query.map(|Query(value)| Self(value)).map_err(|error| Refusal::invalid(error.body_text()))
     }
+}
+
+/// The namespace of a request, in its query.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what access reads")]
+pub(crate) struct InNamespace {
+    /// The namespace; if absent, that of the token, or of the service.
+    namespace: Option<String>,
+}
+
+/// The id of an operator's call.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it describes what CallId reads")]
+pub(crate) struct Operator {
+    /// Identifies the call, so that a repeat is recognised; random if absent.
+    #[serde(rename = "Idempotency-Key")]
+    #[param(rename = "Idempotency-Key")]
+    idempotency_key: Option<String>,
 }

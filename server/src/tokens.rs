@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::view::hex;
 
-/// What the holder of a token may do. Every role may read.
+/// The permissions of the holder of a token. Every role may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {

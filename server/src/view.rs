@@ -1,4 +1,4 @@
-//! The JSON forms of what the store tells, shared by the routes and the command `ff`.
+//! The JSON forms of what the store returns, shared by the routes and the command `ff`.
 
 use ff_sdk::{
     AttemptIndex, Budget, BudgetReset, CompletionItem, CountedState, ExecutionSnapshot, History,

@@ -299,7 +299,7 @@ pub enum Command {
     /// The log goes to standard error, at info unless FF_LOG or RUST_LOG says otherwise.
     ///
     /// SIGTERM, SIGINT (Ctrl-C) and SIGHUP let requests end, at most for --grace; a second signal
-    /// ends the command at once.
+    /// ends the command without waiting.
     ///
     /// Exit code: 2 for bad usage, an address that is in use, or a file that cannot be read; 1 if
     /// the store cannot be used; 143 after SIGTERM, 130 after SIGINT, 129 after SIGHUP.

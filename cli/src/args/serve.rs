@@ -39,7 +39,7 @@ pub struct ServeArgs {
         value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
     /// After a signal to end, how long GET /readyz fails before connections are refused, so that a
-    /// load balancer notices. The default is no time.
+    /// load balancer notices. Without it, they are refused immediately.
     #[arg(long = "drain-delay", value_name = "TIME", value_parser = milliseconds)]
     pub drain_delay_ms: Option<u64>,
     /// After that, how long requests may take to their end.
@@ -53,13 +53,13 @@ pub struct ServeArgs {
 pub struct TokenArgs {
     /// The name of the token, for the log and for changes that its holder makes.
     pub name: String,
-    /// What its holder may do: submit, work, operate or admin.
+    /// The role of its holder: submit, work, operate or admin.
     #[arg(long, value_name = "ROLE")]
     pub role: Role,
     /// A namespace that its holder sees. Repeat --namespace for several; "*" stands for all.
     #[arg(long, value_name = "NS", required = true)]
     pub namespace: Vec<String>,
-    /// The most requests in a second, with bursts of as many. The default is no limit.
+    /// The most requests in a second, with bursts of as many. Without it, there is no limit.
     #[arg(long, value_name = "N")]
     pub per_second: Option<NonZeroU32>,
     /// The file to add it to, which is created if it does not exist. Without it, the entry for the

@@ -176,7 +176,7 @@ pub(super) async fn run(sent: Sent<Order>) -> Shown<Markup> {
     let bulk = Bulk::new(&bulk_id, command, selected.filter()?, before)?;
     let mut done = Done { next: position(&cursor)?, ..Done::default() };
     let client = visitor.client.clone();
-    // In a task of its own: a page of a bulk must not end in the middle if the browser goes away.
+    // In a separate task: a page of a bulk must not end in the middle if the browser goes away.
     let applied = tokio::spawn(async move {
         let began = Instant::now();
         loop {

@@ -20,7 +20,7 @@ use crate::answer::{Answer, Refusal};
 use crate::params::Params;
 use crate::view;
 
-/// Which completions are followed.
+/// The filter of completions, and where to begin.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

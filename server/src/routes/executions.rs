@@ -20,8 +20,7 @@ use crate::answer::{Answer, Refusal};
 use crate::body::{Body, JsonText};
 use crate::bytes::shown;
 use crate::job_line::JobLine;
-use crate::openapi::InNamespace;
-use crate::params::{Id, Params};
+use crate::params::{Id, InNamespace, Params};
 use crate::position::PageCursor;
 use crate::view;
 
@@ -129,7 +128,7 @@ pub(crate) async fn submit_batch(
     Ok(Json(BatchOutcome { results: results.into_iter().flatten().collect() }))
 }
 
-/// Which executions are listed.
+/// The filter of a list.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -301,7 +300,7 @@ pub(crate) async fn result(
     let mut snapshot = found(&access, &id).await?;
     if snapshot.outcome.is_none() && !wait.is_zero() {
         tokio::select! {
-            // The record tells what has happened.
+            // The record shows how it has ended.
             _ = tokio::time::timeout(wait, access.client.result(&id)) => {}
             () = access.app.closed() => {}
         }

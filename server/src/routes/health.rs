@@ -27,8 +27,8 @@ pub(crate) async fn healthz() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// Whether the service can take requests: the store answers, and no shutdown was requested. No token
-/// is needed.
+/// Whether the service can take requests: the store answers, and no shutdown was requested. No
+/// token is needed.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses((status = 200, body = Health)))]
 pub(crate) async fn readyz(State(app): State<App>) -> Answer<Json<Health>> {
     let unready = |kind: &str, message: &str| {

@@ -9,8 +9,7 @@ use utoipa::ToSchema;
 use crate::access::{Access, Operate, Read};
 use crate::answer::Answer;
 use crate::body::Body;
-use crate::openapi::InNamespace;
-use crate::params::Param;
+use crate::params::{InNamespace, Param};
 use crate::view;
 
 /// Lanes.

@@ -21,8 +21,7 @@ use crate::access::{Access, Work};
 use crate::answer::{Answer, Refusal, other_outcome};
 use crate::body::Body;
 use crate::bytes::given;
-use crate::openapi::InNamespace;
-use crate::params::Param;
+use crate::params::{InNamespace, Param};
 
 /// The fence of a lease: the execution and the parts of the claim that prove who holds it. The
 /// lease itself is in the path.
@@ -204,7 +203,7 @@ pub(crate) struct DelayRequest {
     /// The attempt.
     #[schema(value_type = String)]
     attempt_id: AttemptId,
-    /// How long from now, in milliseconds. 0 gives the work back at once.
+    /// How long from now, in milliseconds. 0 gives the work back immediately.
     #[schema(maximum = 31_622_400_000u64)]
     delay_ms: u64,
     /// Whether the next claim gets the signals of this one too, as if this lease had never been.
@@ -387,7 +386,8 @@ pub(crate) struct Charged {
     applied: bool,
     /// Whether an earlier call had the same key.
     repeated: bool,
-    /// The limit that is exceeded: `dimension`, `current` and `limit`. A soft limit refuses nothing.
+    /// The limit that is exceeded: `dimension`, `current` and `limit`. A soft limit refuses
+    /// nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     breach: Option<Value>,

@@ -14,8 +14,7 @@ use super::call_id::CallId;
 use crate::access::{Access, Operate, Read};
 use crate::answer::{Answer, Refusal};
 use crate::body::Body;
-use crate::openapi::{InNamespace, Operator};
-use crate::params::{Param, Params};
+use crate::params::{InNamespace, Operator, Param, Params};
 use crate::view;
 
 /// The quotas of the namespace.
@@ -33,7 +32,7 @@ pub(crate) async fn quotas(access: Access<Read>) -> Answer<Json<Quotas>> {
     Ok(Json(Quotas { quotas: quotas.iter().map(view::quota).collect() }))
 }
 
-/// Whose use of a quota is read.
+/// The key under which the use of a quota is read.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -155,8 +154,8 @@ pub(crate) struct Limit {
 pub(crate) struct Settings {
     /// The limits by dimension.
     limits: BTreeMap<String, Limit>,
-    /// The length of its period, in milliseconds: 1 s to 366 days; 0 for a budget that is never reset
-    /// by itself. Absent: a new budget has none, and another one keeps its own.
+    /// The length of its period, in milliseconds: 1 s to 366 days; 0 for a budget that never resets
+    /// itself. Absent: a new budget has none, and another one keeps the present one.
     #[serde(default)]
     reset_every_ms: Option<u64>,
 }

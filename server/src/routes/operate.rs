@@ -17,8 +17,7 @@ use crate::access::{Access, Operate, Submit, Work};
 use crate::answer::{Answer, Refusal, other_outcome};
 use crate::body::Body;
 use crate::bytes::given;
-use crate::openapi::{InNamespace, Operator};
-use crate::params::Id;
+use crate::params::{Id, InNamespace, Operator};
 
 /// Why an execution is cancelled.
 #[derive(Deserialize, ToSchema)]
@@ -45,7 +44,7 @@ pub(crate) async fn cancel(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Which suspension was ended.
+/// The suspension that was ended.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Resumption {
     suspension_id: String,
@@ -211,7 +210,8 @@ impl SignalRequest {
 /// Sends a signal to a waitpoint.
 #[utoipa::path(post, path = "/v1/executions/{id}/signal", tag = "operations",
     params(("id" = String, Path, description = "The execution."), InNamespace),
-    request_body = SignalRequest, responses((status = 200, description = "Its effect.", body = Object)))]
+    request_body = SignalRequest,
+    responses((status = 200, description = "Its effect.", body = Object)))]
 pub(crate) async fn signal(
     access: Access<Submit>,
     Id(id): Id,

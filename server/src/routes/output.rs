@@ -17,7 +17,7 @@ use crate::answer::{Answer, Refusal};
 use crate::params::{Param, Params, parse_id};
 use crate::view;
 
-/// Which part of the output is read.
+/// The part of the output that is read.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

@@ -19,8 +19,7 @@ use crate::access::{Access, Operate, Read, Work};
 use crate::answer::{Answer, Refusal};
 use crate::body::Body;
 use crate::bytes::shown;
-use crate::openapi::InNamespace;
-use crate::params::Param;
+use crate::params::{InNamespace, Param};
 use crate::view;
 
 /// The most executions in one claim.
@@ -99,8 +98,8 @@ pub(crate) struct ClaimRequest {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 64)]
     count: Option<usize>,
-    /// How long the leases are good unless they are renewed, in milliseconds: 1 to 86,400,000; 30,000
-    /// if absent.
+    /// How long the leases are good unless they are renewed, in milliseconds: 1 to 86,400,000;
+    /// 30,000 if absent.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 86_400_000)]
     lease_ttl_ms: Option<u64>,
@@ -227,7 +226,7 @@ pub(crate) async fn claim(
 
 /// Lets a worker drain: it claims nothing more, and finishes what it has.
 #[utoipa::path(post, path = "/v1/workers/{worker}/drain", tag = "workers",
-    params(("worker" = String, Path, description = "The instance id: the process of the worker."), InNamespace),
+    params(("worker" = String, Path, description = "The instance id of its process."), InNamespace),
     responses((status = 204, description = "It drains.")))]
 pub(crate) async fn drain(
     access: Access<Operate>,
@@ -239,7 +238,7 @@ pub(crate) async fn drain(
 
 /// Marks a worker as dead: it claims nothing more, and another process can have its instance id.
 #[utoipa::path(post, path = "/v1/workers/{worker}/dead", tag = "workers",
-    params(("worker" = String, Path, description = "The instance id: the process of the worker."), InNamespace),
+    params(("worker" = String, Path, description = "The instance id of its process."), InNamespace),
     responses((status = 204, description = "It is marked.")))]
 pub(crate) async fn dead(
     access: Access<Operate>,

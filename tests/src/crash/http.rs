@@ -43,7 +43,7 @@ pub struct HttpReport {
     pub problems: Vec<String>,
 }
 
-/// What the threads of a run share.
+/// The state that the threads of a run share.
 struct Run {
     services: [SocketAddr; 2],
     claimed: Mutex<Vec<(ExecutionId, u64)>>,
@@ -154,7 +154,7 @@ impl Run {
         self.over.load(Ordering::Acquire)
     }
 
-    /// Calls one of the services until there is an answer that is no failure of the service; `None`
+    /// Calls one of the services until there is an answer that is not a failure of the service; `None`
     /// if the run is over before.
     fn call(&self, path: &str, body: &Value, entropy: &mut Entropy) -> Option<(u16, Value)> {
         while !self.is_over() {
@@ -235,7 +235,7 @@ impl Run {
     }
 }
 
-/// Posts JSON on a connection of its own.
+/// Posts JSON on a new connection.
 fn post(service: SocketAddr, path: &str, body: &Value) -> io::Result<(u16, Value)> {
     let mut stream = TcpStream::connect_timeout(&service, CALL)?;
     stream.set_read_timeout(Some(CALL))?;
