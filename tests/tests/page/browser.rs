@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use thirtyfour::extensions::query::ElementPollerWithTimeout;
+use thirtyfour::error::WebDriverErrorInner;
 use thirtyfour::prelude::*;
 
 /// The time limit of each step.
@@ -103,9 +104,14 @@ impl Browser {
         self.find("body").await.text().await.expect("the page has a text")
     }
 
-    /// Clicks on an element.
+    /// Clicks on an element. A live update can replace it between two steps: then the new one is
+    /// clicked.
     pub async fn click(&self, css: &str) {
-        self.find(css).await.click().await.unwrap_or_else(|error| panic!("{css}: {error}"));
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = self.find(css).await.click().await {
+            let is_replaced = matches!(*error, WebDriverErrorInner::StaleElementReference(_));
+            assert!(is_replaced && Instant::now() < deadline, "{css}: {error}");
+        }
     }
 
     /// Follows a link by its text.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ff_sdk::{
-    BudgetSettings, ClaimedTask, LaneNote, LaneState, QuotaLimits, Submission, Suspension,
+    BudgetSettings, ClaimedTask, LaneNote, LaneState, QuotaLimits, Submission, SuspendOutcome,
+    Suspension,
 };
 use serde_json::json;
 
