@@ -11,6 +11,13 @@ async fn sign_in(page: &Browser, token: &str) {
     page.click("form.stack button").await;
 }
 
+/// Signs out, and waits until the service has ended the session.
+async fn sign_out(page: &Browser) {
+    page.click("form.caller button").await;
+    page.find("#token").await;
+    assert_eq!(page.path().await, "/login");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_decide_who_sees_what() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -43,8 +50,7 @@ async fn tokens_decide_who_sees_what() {
             assert!(!page.text().await.contains("secret-kind"), "{path}");
         }
         page.open("/").await;
-        page.click("form.caller button").await;
-        assert_eq!(page.path().await, "/login");
+        sign_out(page).await;
 
         page.open(&execution).await;
         sign_in(page, &submitter).await;
@@ -54,7 +60,7 @@ async fn tokens_decide_who_sees_what() {
         assert!(!cookies[0].value.contains(&submitter[3..]), "the cookie is not the token");
         assert_eq!(page.script("done(document.cookie)").await, "", "a script has no cookie");
         page.open("/").await;
-        page.click("form.caller button").await;
+        sign_out(page).await;
 
         page.open(&execution).await;
         sign_in(page, &operator).await;
