@@ -15,6 +15,7 @@ use ff_core::policy::{Backoff, ExecutionPolicy};
 use ff_core::store::bounds::MAX_RECORD_BYTES;
 use ff_core::store::codec::{FORMAT, encode};
 use ff_core::time::{DurationMs, TimestampMs};
+use ff_server::JobLine;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -22,7 +23,6 @@ use uuid::Uuid;
 use crate::common::nulls::behave_as_absent;
 use crate::common::suspending::decide as decide_by;
 use crate::common::{Bench, claim};
-use crate::job_line::JobLine;
 
 /// Decodes the bytes as each kind of input.
 pub fn check(data: &[u8]) {
@@ -46,7 +46,7 @@ pub fn check(data: &[u8]) {
 
 /// Decodes a value, if the bytes are one. Checks that it can be written and read again, and that a
 /// null in it behaves as an absent field.
-fn json<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
+pub(crate) fn json<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
     let value: T = serde_json::from_slice(bytes).ok()?;
     let text = serde_json::to_string(&value).expect("a decoded value can be written");
     assert_eq!(serde_json::from_str::<T>(&text).expect("a written value can be read"), value);

@@ -5,6 +5,7 @@
 mod calls;
 pub mod commands;
 pub mod contract;
+pub mod http;
 pub mod names;
 pub mod records;
 mod requests;
@@ -25,14 +26,6 @@ mod conformance;
 #[path = "../../core/tests/one_record/mod.rs"]
 mod one_record;
 
-// The parsers of the command-line tool. A program cannot be a dependency, so their files are
-// compiled here again.
-#[path = "../../cli/src/cursor.rs"]
-mod cursor;
-#[allow(dead_code, reason = "the command uses all of it")]
-#[path = "../../cli/src/job_line.rs"]
-mod job_line;
-
 /// A target: its name and its check.
 pub type Target = (&'static str, fn(&[u8]));
 
@@ -40,6 +33,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("commands", commands::check),
     ("contract", contract::check),
+    ("http", http::check),
     ("names", names::check),
     ("records", records::check),
     ("rules", rules::check),

@@ -19,11 +19,10 @@ use ff_core::state::{
 };
 use ff_core::store::{IndexName, RecordKey, StreamName, Topic, ValueKey};
 use ff_core::tags::{MAX_TAG_BYTES, MAX_TAGS, Tags};
+use ff_server::PageCursor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
-
-use crate::cursor::PageCursor;
 
 /// Parses the bytes as a name. The first byte selects the kind.
 pub fn check(data: &[u8]) {

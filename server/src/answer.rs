@@ -49,6 +49,13 @@ impl Refusal {
         self.status
     }
 
+    /// A request that begins something while the service shuts down.
+    pub(crate) fn shutting_down() -> Self {
+        let message = "the service shuts down";
+        let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", message);
+        refusal.retry_after(Duration::from_secs(1))
+    }
+
     pub(crate) fn retry_after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
     }

@@ -5,6 +5,7 @@ mod access;
 mod api;
 mod costs;
 mod format;
+mod http;
 mod hung_node;
 mod metrics_page;
 mod processes;

@@ -31,16 +31,16 @@ pub(crate) async fn healthz() -> Json<Health> {
 /// token is needed.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses((status = 200, body = Health)))]
 pub(crate) async fn readyz(State(app): State<App>) -> Answer<Json<Health>> {
-    let unready = |kind: &str, message: &str| {
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, kind, message)
-            .retry_after(Duration::from_secs(1))
-    };
     if app.is_closing() {
-        return Err(unready("shutting_down", "the service shuts down"));
+        return Err(Refusal::shutting_down());
     }
     let asked = tokio::time::timeout(ANSWER_WITHIN, app.default_client().store_time()).await;
     match asked {
         Ok(Ok(_)) => Ok(Json(Health { status: "ok" })),
-        _ => Err(unready("store_unavailable", "the store does not answer")),
+        _ => {
+            let (status, kind) = (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable");
+            let refusal = Refusal::new(status, kind, "the store does not answer");
+            Err(refusal.retry_after(Duration::from_secs(1)))
+        }
     }
 }

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::http::StatusCode;
 use ff_sdk::command::{
-    AppendFrame, Appended, Complete, DelayExecution, FenceParts, Renew, Renewed, Suspend,
-    SuspendOutcome, UpdateProgress,
+    AppendFrame, Appended, BindWaitpoint, Complete, DelayExecution, FenceParts, Renew, Renewed,
+    Suspend, SuspendOutcome, SuspensionTimeout, UpdateProgress,
 };
 use ff_sdk::{
-    AnyOutcome, AttemptId, BudgetId, ChargeOutcome, Command, DurationMs, ExecutionId, FailOutcome,
-    Frame, FrameType, IssuedWaitpoint, LeaseEpoch, LeaseId, ReportUsageResult, TimestampMs,
+    AnyOutcome, AttemptId, BudgetId, ChargeOutcome, Command, Condition, DurationMs, ExecutionId,
+    FailOutcome, Frame, FrameType, IssuedWaitpoint, LeaseEpoch, LeaseId, ReportUsageResult,
+    ResumePolicy, SuspensionId, SuspensionReason, TimestampMs,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -230,18 +231,65 @@ pub(crate) async fn delay(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Suspends an execution until signals, a timeout or an operator resume it. The body is the command
-/// `suspend` of the specification without `lease_id`.
+/// A suspension.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SuspendRequest {
+    /// The execution.
+    #[schema(value_type = String)]
+    execution_id: ExecutionId,
+    /// The fencing epoch of the lease.
+    #[schema(value_type = u64)]
+    lease_epoch: LeaseEpoch,
+    /// The attempt.
+    #[schema(value_type = String)]
+    attempt_id: AttemptId,
+    /// A uuid of the caller's choice, which is the same in each repeat of the call.
+    #[schema(value_type = String)]
+    suspension_id: SuspensionId,
+    /// Why; shown as the blocking reason.
+    #[serde(default)]
+    #[schema(value_type = Option<Value>)]
+    reason: Option<SuspensionReason>,
+    /// The waitpoints that the condition refers to: `{"new": {"id": UUID, "key": NAME}}`, or
+    /// `{"open": {"id": UUID}}` for one that is open.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    waitpoints: Option<Vec<BindWaitpoint>>,
+    /// The condition that resumes it, such as `{"single": {"waitpoint": NAME}}` or
+    /// `"operator_only"`.
+    #[schema(value_type = Value)]
+    condition: Condition,
+    /// When it times out, and what happens then.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    timeout: Option<SuspensionTimeout>,
+    /// How it goes on.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    policy: Option<ResumePolicy>,
+}
+
+/// Suspends an execution until signals, a timeout or an operator resume it.
 #[utoipa::path(post, path = "/v1/leases/{lease_id}/suspend", tag = "leases",
     params(("lease_id" = String, Path, description = "The lease."), InNamespace),
-    request_body = Object,
+    request_body = SuspendRequest,
     responses((status = 200, description = "The waitpoints with their tokens.", body = Object)))]
 pub(crate) async fn suspend(
     access: Access<Work>,
     Param(lease): Param<LeaseId>,
-    Body(mut suspend): Body<Suspend>,
+    Body(request): Body<SuspendRequest>,
 ) -> Answer<Json<Value>> {
-    suspend.fence.lease_id = Some(lease);
+    let suspend = Suspend {
+        execution_id: request.execution_id,
+        fence: fence!(request, lease),
+        suspension_id: request.suspension_id,
+        reason: request.reason.unwrap_or_default(),
+        waitpoints: request.waitpoints.unwrap_or_default(),
+        condition: request.condition,
+        timeout: request.timeout,
+        policy: request.policy.unwrap_or_default(),
+    };
     match carry(&access, Command::Suspend(suspend)).await? {
         AnyOutcome::Suspend(outcome) => Ok(Json(suspended(&outcome))),
         _ => Err(other_outcome()),

@@ -218,6 +218,10 @@ pub(crate) async fn signal(
     Body(request): Body<SignalRequest>,
 ) -> Answer<Json<SignalOutcome>> {
     let waitpoint = request.waitpoint_id;
+    // The token of a waitpoint is valid from any namespace, but the caller sees only its own.
+    if access.caller.is_limited_to_some() && access.client.describe(&id).await?.is_none() {
+        return Err(Refusal::not_found("execution"));
+    }
     Ok(Json(access.client.deliver_signal(&id, &waitpoint, request.signal()?).await?))
 }
 

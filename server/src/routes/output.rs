@@ -17,6 +17,9 @@ use crate::answer::{Answer, Refusal};
 use crate::params::{Param, Params, parse_id};
 use crate::view;
 
+/// The most frames of a page, each of which may have 64 KiB.
+const MAX_FRAMES: u32 = 256;
+
 /// The part of the output that is read.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -71,6 +74,9 @@ pub(crate) async fn page(
 ) -> Answer<Json<Frames>> {
     let (id, attempt) = (parse_id(&id)?, AttemptIndex(attempt));
     let (cursor, limit) = (from.cursor()?, from.limit.unwrap_or(100));
+    if !(1..=MAX_FRAMES).contains(&limit) {
+        return Err(Refusal::invalid(format!("limit: is {limit}; 1 to {MAX_FRAMES} can be")));
+    }
     let read = access.client.read_stream(&id, attempt, cursor, limit, from.frame_type);
     let FramePage { frames, gap, closed, next, .. } = read.await?;
     let frames = frames.iter().map(|stored| view::frame(attempt, stored)).collect();

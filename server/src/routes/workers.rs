@@ -63,6 +63,9 @@ pub(crate) async fn grant(
         return Err(Refusal::invalid("worker_id: the path names another worker"));
     }
     access.client_of(&request.namespace)?;
+    if access.app.is_closing() {
+        return Err(Refusal::shutting_down());
+    }
     let asked = async {
         tokio::select! {
             granted = access.app.admin().claim_for_worker(request) => granted,
@@ -214,7 +217,8 @@ pub(crate) async fn claim(
     let wait = wait_within(request.wait_ms)?;
     let config = request.config(worker, access.client.namespace().as_str(), count)?;
     if access.app.is_closing() {
-        return Ok(Json(Claims { tasks: Vec::new() }));
+        // An empty answer would be followed by the next claim immediately.
+        return Err(Refusal::shutting_down());
     }
     let tasks = tokio::select! {
         tasks = access.app.gateway().claim(config, count, wait) => tasks?,
