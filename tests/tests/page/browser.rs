@@ -10,8 +10,8 @@ use ff_tests::server::{Process, wait_for};
 use futures_util::FutureExt;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
-use thirtyfour::extensions::query::ElementPollerWithTimeout;
 use thirtyfour::error::WebDriverErrorInner;
+use thirtyfour::extensions::query::ElementPollerWithTimeout;
 use thirtyfour::prelude::*;
 
 /// The time limit of each step.

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ff_sdk::{
     ClaimedTask, Client, ExecutionId, FlowFabricWorker, MemoryBackend, Submission, WorkerConfig,
@@ -108,7 +109,15 @@ pub async fn submit(client: &Client, submission: Submission) -> ExecutionId {
 
 /// Claims an execution that waits.
 pub async fn claim(worker: &FlowFabricWorker) -> ClaimedTask {
-    worker.claim_next().await.expect("the store answers").expect("an execution waits")
+    let claimed = async {
+        loop {
+            if let Some(task) = worker.claim_next().await.expect("the store answers") {
+                return task;
+            }
+            worker.wait_for_work().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), claimed).await.expect("an execution waits")
 }
 
 /// Writes output.
