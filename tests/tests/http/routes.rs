@@ -108,8 +108,22 @@ fn every_route_of_the_document_is_in_the_table() {
             }
         }
     }
+    // The test below.
+    assert!(documented.remove("GET /metrics"));
     let table: BTreeSet<String> = ROUTES.iter().map(|(route, ..)| (*route).to_owned()).collect();
     assert_eq!(table, documented);
+}
+
+#[tokio::test]
+async fn metrics_need_a_token_for_all_namespaces_and_a_recorder() {
+    let service = Service::start().await;
+    let metrics = service.call("GET /metrics");
+    metrics.clone().without_header("authorization").refused(401, "unauthorized").await;
+    for token in ["admin", "other", "root"] {
+        let call = metrics.clone().without_namespace().token(token);
+        call.refused(404, "not_found").await;
+    }
+    service.stop().await;
 }
 
 /// A call that would succeed, about objects that were made for it.
