@@ -3,14 +3,14 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use ff_sdk::{CountedState, DurationMs, ExecutionId, PublicState, TimestampMs};
-use maud::{DOCTYPE, Markup, Render, html};
+use maud::{Markup, Render, html};
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::frame::document;
 use super::link::Link;
 use super::visitor::Visitor;
-use crate::answer::Refusal;
 
 /// The pages, in the order of the navigation: the path and the title.
 const PAGES: [(&str, &str); 6] = [
@@ -61,49 +61,6 @@ pub(crate) fn page(visitor: &Visitor, title: &str, content: &Markup) -> Markup {
 fn is_within(path: &str, page: &str) -> bool {
     let rest = path.strip_prefix(page);
     rest.is_some_and(|rest| rest.is_empty() || (page != "/" && rest.starts_with('/')))
-}
-
-fn document(title: &str, body: &Markup) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title) " · FlowFabric" }
-                link rel="icon" href="data:,";
-                link rel="stylesheet" href="/assets/page.css";
-                script type="module" src="/assets/page.js" {}
-            }
-            body { (body) }
-        }
-    }
-}
-
-/// A page without a visitor: the sign-in, and problems.
-pub(crate) fn plain(title: &str, content: &Markup) -> Markup {
-    let body = html! {
-        main id="content" {
-            p.brand { a href="/" { "FlowFabric" } }
-            h1 { (title) }
-            (content)
-        }
-    };
-    document(title, &body)
-}
-
-/// The page of a refusal.
-pub(crate) fn problem(refusal: &Refusal) -> Markup {
-    let status = refusal.status();
-    let title = status.canonical_reason().unwrap_or("Problem");
-    plain(
-        title,
-        &html! {
-            p.problem role="alert" { (refusal.message()) }
-            p { a href="/" { "Go to the overview" } }
-        },
-    )
 }
 
 /// The switch of the namespace: a list of those that the caller sees, or a field for its name.

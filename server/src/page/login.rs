@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::layout;
+use super::frame;
 use super::link::own_path;
 use super::visitor::{Sent, Shown, Trouble, fields};
 use crate::answer::Refusal;
@@ -47,7 +47,7 @@ fn form(next: &str, problem: Option<&str>) -> Markup {
             button.main { "Sign in" }
         }
     };
-    layout::plain("Sign in", &content)
+    frame::plain("Sign in", &content)
 }
 
 #[derive(Deserialize)]

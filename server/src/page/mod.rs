@@ -6,6 +6,7 @@ mod bulk;
 mod change;
 mod execution;
 mod executions;
+mod frame;
 mod lanes;
 mod layout;
 mod limits;

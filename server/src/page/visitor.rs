@@ -10,7 +10,7 @@ use ff_sdk::{Client, ExecutionId, Namespace, SdkError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::layout;
+use super::frame;
 use super::link::Link;
 use crate::access::counted;
 use crate::answer::Refusal;
@@ -49,7 +49,7 @@ impl IntoResponse for Trouble {
                 Redirect::to(&login.to_string()).into_response()
             }
             Self::Refused(refusal) => {
-                let page = (refusal.status(), layout::problem(&refusal)).into_response();
+                let page = (refusal.status(), frame::problem(&refusal)).into_response();
                 let (mut parts, body) = page.into_parts();
                 parts.extensions.insert(refusal);
                 Response::from_parts(parts, body)
