@@ -67,9 +67,9 @@ Examples:
 /// until a worker claims it. If the worker dies, another worker takes over. An execution ends when
 /// it has completed, failed, expired or been cancelled.
 ///
-/// Only ff submit, ff work, ff serve, ff run, ff bench and ff secret rotate set up an empty database. Other
-/// commands write nothing to it, and fail with exit code 1 because it has no FlowFabric data. ff
-/// doctor reports that it is empty.
+/// Only ff submit, ff work, ff serve, ff run, ff bench and ff secret rotate set up an empty
+/// database. Other commands write nothing to it, and fail with exit code 1 because it has no
+/// FlowFabric data. ff doctor reports that it is empty.
 ///
 /// On a terminal, tables have its width: a narrow one shows fewer columns. States are coloured
 /// unless NO_COLOR is set.

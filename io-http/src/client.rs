@@ -57,7 +57,7 @@ pub enum TransportError {
 pub enum CallError {
     /// The server answered with an error.
     #[error(transparent)]
-    Api(#[from] ApiError),
+    Api(#[from] Box<ApiError>),
     /// There was no answer, or not one of a FlowFabric server.
     #[error("{message}")]
     NoAnswer {
@@ -341,7 +341,7 @@ fn refused(call: &Call<'_>, status: StatusCode, headers: &HeaderMap, answer: &[u
     if let Some(error) = ApiError::read(status.as_u16(), answer, retry_after) {
         let again = overloaded && error.error.retryable && error.rejection_kind().is_none();
         let (in_doubt, retry_after) = (error.may_be_applied(), error.retry_after);
-        return Failed { error: error.into(), again, in_doubt, retry_after };
+        return Failed { error: Box::new(error).into(), again, in_doubt, retry_after };
     }
     let name = call.name;
     let message = match headers.get(LOCATION).and_then(|location| location.to_str().ok()) {

@@ -193,7 +193,8 @@ pub(crate) fn is_access_refused(refused: &str) -> bool {
 pub(crate) fn of_call(error: ff_io_http::CallError) -> SdkError {
     use ff_io_http::{ApiError, CallError, ErrorDetail};
     match error {
-        CallError::Api(ApiError { status, error, .. }) => {
+        CallError::Api(error) => {
+            let ApiError { status, error, .. } = *error;
             let ErrorDetail { kind, message, retryable, details } = error;
             SdkError::AdminApi { status, kind, message, retryable, details }
         }

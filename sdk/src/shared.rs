@@ -42,7 +42,7 @@ pub(crate) struct Connection {
     hand_overs: HandOvers,
     /// When the store's configuration was last requested.
     checked_at: Mutex<Instant>,
-    /// What it records.
+    /// The metrics that it records.
     pub(crate) meter: Arc<Meter>,
 }
 

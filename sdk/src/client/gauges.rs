@@ -13,7 +13,7 @@ use crate::metrics::{MAX_NAMES, OTHER_LANES, QUEUE_DEPTH, QUEUE_OLDEST};
 /// lane, as the gauges `ff_queue_depth` and `ff_queue_oldest_seconds`. One program of a fleet is
 /// enough, for example when its metrics are read.
 ///
-/// It tells 256 lanes apart; further ones are added up under the label `other lanes`. A lane that
+/// It distinguishes 256 lanes; further ones are added up under the label `other lanes`. A lane that
 /// has no more executions goes to 0.
 ///
 /// ```

@@ -15,7 +15,7 @@ pub struct Metric {
     /// The names of its labels. The values of each are few: they are fixed, or names of lanes,
     /// workers, namespaces and kinds with a handler.
     pub labels: &'static [&'static str],
-    /// What it counts or measures.
+    /// The things that it counts or measures.
     pub meaning: &'static str,
     /// The upper bounds of a histogram's buckets, in its unit; empty for other kinds.
     pub buckets: &'static [f64],

@@ -21,8 +21,8 @@ use super::declared::{
     RELEASES, RENEWALS, RETRIES, RUNNING, SLOTS, SUBMISSIONS, TIMER_LATE, TIMERS,
 };
 
-/// The lanes that a connection tells apart, and the workers of other processes. Those that come
-/// later are counted together, since whoever calls can make up names.
+/// The lanes that a connection distinguishes, and the workers of other processes. Those that come
+/// later are counted together, since callers can make up names.
 pub(crate) const MAX_NAMES: usize = 256;
 /// The labels of the others. No lane or worker has this name: names have no space.
 pub(crate) const OTHER_LANES: &str = "other lanes";
@@ -219,7 +219,7 @@ impl Meter {
         self.lane(lane).refusals[number].increment(1);
     }
 
-    /// Counts a slot of a quota that was handed over, or could not be.
+    /// Counts a slot of a quota that was offered to another, or could not be.
     pub(crate) fn handed_over(&self, done: bool) {
         self.hand_overs[usize::from(!done)].increment(1);
     }

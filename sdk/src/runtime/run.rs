@@ -304,16 +304,19 @@ impl WorkerRuntime {
                 shared.report.lost.fetch_add(tasks as u64, Ordering::Relaxed);
             }
         }
-        // Both are made up for later: a registration expires, and others find executions that wait
-        // for the slots of these tasks.
-        let rest = shutdown_deadline.saturating_sub(began.elapsed());
-        let ends = async { tokio::join!(worker.deregister(), worker.settle()).0 };
-        match tokio::time::timeout(rest, ends).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the worker was not deregistered"),
-            Err(_) => tracing::warn!("the worker was not deregistered in time"),
-        }
+        leave(&worker, shutdown_deadline.saturating_sub(began.elapsed())).await;
         Ok(value)
+    }
+}
+
+/// Deregisters a worker, and waits for the slots that its tasks have freed. Both are made up for
+/// later: a registration expires, and others find executions that wait for the slots.
+async fn leave(worker: &FlowFabricWorker, within: Duration) {
+    let ends = async { tokio::join!(worker.deregister(), worker.settle()).0 };
+    match tokio::time::timeout(within, ends).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the worker was not deregistered"),
+        Err(_) => tracing::warn!("the worker was not deregistered in time"),
     }
 }
 
