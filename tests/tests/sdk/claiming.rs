@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ff_sdk::core::execution::EventKind;
 use ff_sdk::core::grant::{ClaimGrant, ReclaimGrant, ResumeGrant};
-use ff_sdk::core::id::{AttemptIndex, ExecutionId, LaneId};
+use ff_sdk::core::id::{ExecutionId, LaneId};
 use ff_sdk::core::partition::{Partition, PartitionKey};
 use ff_sdk::core::time::{DurationMs, TimestampMs};
 use ff_sdk::{FlowFabricWorker, ReclaimExecutionArgs, SdkError};
