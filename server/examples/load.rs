@@ -1,9 +1,11 @@
 //! Load for a running `ff serve` on loopback, which ends by itself.
 //!
 //! ```text
-//! load ADDRESS pairs CONNECTIONS TASKS     claims and completes tasks, one at a time on each connection
-//! load ADDRESS crowd CONNECTIONS SECONDS   measures quiet calls, then the same beside idle, slow and
-//!                                          wrong callers, and responses that follow something
+//! load ADDRESS pairs CONNECTIONS TASKS
+//!     claims and completes tasks, one at a time on each connection
+//! load ADDRESS crowd CONNECTIONS SECONDS
+//!     measures calls alone, then beside idle, slow and wrong callers, and responses that follow
+//!     something
 //! ```
 
 use std::net::SocketAddr;

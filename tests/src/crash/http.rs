@@ -54,7 +54,8 @@ struct Run {
 }
 
 /// Submits executions and works on them over HTTP, while one of two services is killed every 50 to
-/// 500 ms. Afterwards every execution must have ended exactly once, under a lease that a worker got.
+/// 500 ms. Afterwards every execution must have ended exactly once, under a lease that one of the
+/// workers got.
 ///
 /// # Panics
 ///
@@ -154,8 +155,8 @@ impl Run {
         self.over.load(Ordering::Acquire)
     }
 
-    /// Calls one of the services until there is an answer that is not a failure of the service; `None`
-    /// if the run is over before.
+    /// Calls one of the services until there is an answer that is not a failure of the service;
+    /// `None` if the run is over before.
     fn call(&self, path: &str, body: &Value, entropy: &mut Entropy) -> Option<(u16, Value)> {
         while !self.is_over() {
             let service = self.services[entropy.below(2) as usize];
