@@ -128,7 +128,7 @@ pub use ff_core::error::{
     RejectionKind,
 };
 pub use ff_core::execution::{
-    AnyOutcome, Attempt, AttemptEnd, AttemptKind, AttemptSummary, BlockKind, ClaimKind,
+    AnyOutcome, Attempt, AttemptEnd, AttemptKind, AttemptSummary, BlockKind, ClaimKind, Claimed,
     CloseReason, Command, Counted, Counts, CreateOutcome, Delay, Event, EventKind,
     ExecutionSnapshot, FailOutcome, Frame, GrantAudit, GrantSnapshot, IssuedWaitpoint, Join,
     LeaseSnapshot, LimitState, Outcome, Progress, Reason, ReleaseOutcome, Replayed, Resumed,

@@ -30,21 +30,23 @@ pub struct QuotaUsage {
     pub at: TimestampMs,
 }
 
-impl QuotaUsage {
-    /// Returns the use of a quota at a time. `usage`: its record, if something was started under
-    /// this key lately.
-    pub fn at(
+impl QuotaUse {
+    /// Returns the use of a quota at a time, as users see it. `usage`: its record, if something was
+    /// started under this key lately.
+    pub fn shown(
         of: QuotaRef,
         limits: QuotaLimits,
-        usage: Option<&QuotaUse>,
+        usage: Option<&Self>,
         now: TimestampMs,
-    ) -> Self {
+    ) -> QuotaUsage {
         let admitted =
             usage.zip(limits.rate).map_or(0, |(usage, rate)| usage.admissions.admitted(rate, now));
         let holders = usage.map(|usage| usage.holders.clone()).unwrap_or_default();
-        Self { of, limits, holders, admitted, at: now }
+        QuotaUsage { of, limits, holders, admitted, at: now }
     }
+}
 
+impl QuotaUsage {
     /// Returns whether all slots are taken.
     pub fn has_no_slot(&self) -> bool {
         self.limits.concurrency.is_some_and(|limit| self.holders.len() >= limit as usize)
@@ -95,7 +97,7 @@ impl Change for LookAtUse {
         let Some(quota) = facts.beside.first().and_then(Option::as_ref) else {
             return Err(Rejection::QuotaNotFound { quota: self.of.quota.clone() });
         };
-        let usage = QuotaUsage::at(self.of.clone(), quota.limits, facts.record, now);
+        let usage = QuotaUse::shown(self.of.clone(), quota.limits, facts.record, now);
         Ok(Changed::keep(usage))
     }
 }

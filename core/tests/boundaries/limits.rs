@@ -9,7 +9,7 @@ use ff_core::execution::{
     IssueClaimGrant, Judgement, LimitState, Offer, Offered, Reason, SlotCheck, judge, slot_of,
 };
 use ff_core::id::{BudgetId, Dimension, SlotId};
-use ff_core::quota::{Holder, QuotaLimits, QuotaUsage};
+use ff_core::quota::{Holder, QuotaLimits, QuotaUse};
 
 use super::due;
 use crate::common::limits::{Limit, admission, held_grant_id, quota, slot_id};
@@ -109,7 +109,7 @@ fn an_execution_that_is_held_back_is_looked_at_again_in_time() {
 
 fn use_of(admitted: u32, holders: usize) -> LimitState {
     let limits = QuotaLimits::new().concurrency(1).rate(2, Duration::from_secs(1));
-    let mut usage = QuotaUsage::at(quota(), limits, None, at(START));
+    let mut usage = QuotaUse::shown(quota(), limits, None, at(START));
     let holder = Holder {
         execution: execution_id(),
         slot: slot_id(9),

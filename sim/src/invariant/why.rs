@@ -10,7 +10,7 @@ use ff_core::budget::Budget;
 use ff_core::execution::{
     AnyCommand, BlockKind, Execution, Grant, Judgement, LimitState, Phase, Reason, judge,
 };
-use ff_core::quota::{Quota, QuotaUsage, QuotaUse};
+use ff_core::quota::{Quota, QuotaUse};
 use ff_core::time::TimestampMs;
 
 use crate::model::Model;
@@ -86,7 +86,7 @@ fn check_limits(model: &Model, record: &Execution, now: TimestampMs) -> Result<(
         let usage = limits.map(|limits| {
             // As of its latest commit, by the clock of its partition.
             let (usage, at) = known.map_or((None, now), |known| (Some(&known.record), known.at));
-            QuotaUsage::at(of.clone(), limits, usage, at)
+            QuotaUse::shown(of.clone(), limits, usage, at)
         });
         states.push(LimitState::of_quota(of.clone(), usage));
         let full = limits.is_none_or(|limits| known.is_some_and(|known| known.is_full(limits)));
@@ -139,7 +139,7 @@ pub fn check_admitted(
     after: &QuotaUse,
 ) -> Result<(), Broken> {
     let (of, at) = (&after.of, after.updated_at);
-    let usage = QuotaUsage::at(of.clone(), after.limits, before, at);
+    let usage = QuotaUse::shown(of.clone(), after.limits, before, at);
     let limit = [LimitState::of_quota(of.clone(), Some(usage))];
     let is_held = |record: &&Execution| {
         judge(record, None, None, &limit, at) != judge(record, None, None, &[], at)
