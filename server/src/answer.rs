@@ -12,7 +12,7 @@ use ff_sdk::{EngineError, Rejection, SdkError};
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {
     status: StatusCode,
-    body: ErrorBody,
+    body: Box<ErrorBody>,
     retry_after: Option<Duration>,
 }
 
@@ -25,7 +25,7 @@ impl Refusal {
         let retryable = status == StatusCode::TOO_MANY_REQUESTS
             || status == StatusCode::SERVICE_UNAVAILABLE
             || status == StatusCode::REQUEST_TIMEOUT;
-        let body = ErrorBody::new(kind, message, retryable);
+        let body = Box::new(ErrorBody::new(kind, message, retryable));
         Self { status, body, retry_after: None }
     }
 
@@ -83,7 +83,7 @@ impl From<EngineError> for Refusal {
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let is_overload = status == StatusCode::SERVICE_UNAVAILABLE;
         let retry_after = is_overload.then_some(Duration::from_secs(1));
-        Self { status, body: ErrorBody::of(&error), retry_after }
+        Self { status, body: Box::new(ErrorBody::of(&error)), retry_after }
     }
 }
 
