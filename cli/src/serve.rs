@@ -39,7 +39,7 @@ pub async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
     settings.grace = Duration::from_millis(args.grace_ms);
     let server = Server::bind(args.listen, store.backend.clone(), settings).await;
     let server = server.map_err(|error| match error {
-        ServerError::Store(error) => error.into(),
+        ServerError::Store(error) => (*error).into(),
         error => CliError::usage(error.to_string()),
     })?;
     warn(&format!("ff: listening on {}\n", server.url()));

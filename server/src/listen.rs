@@ -84,7 +84,13 @@ pub enum ServerError {
     Random(getrandom::Error),
     /// The store cannot be used.
     #[error(transparent)]
-    Store(#[from] SdkError),
+    Store(Box<SdkError>),
+}
+
+impl From<SdkError> for ServerError {
+    fn from(error: SdkError) -> Self {
+        Self::Store(Box::new(error))
+    }
 }
 
 /// The service: it listens, and serves while [`Server::run_until`] runs.
