@@ -3,16 +3,14 @@
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ff_tests::server::{Process, wait_for};
 use futures_util::FutureExt;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
-use thirtyfour::error::WebDriverErrorInner;
-use thirtyfour::extensions::query::ElementPollerWithTimeout;
-use thirtyfour::prelude::*;
+
+use crate::webdriver::{Element, WebDriver};
 
 /// The time limit of each step.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,7 +21,7 @@ const EVERY: Duration = Duration::from_millis(50);
 struct Driver {
     process: Process,
     _folder: TempDir,
-    url: String,
+    port: u16,
 }
 
 impl Driver {
@@ -40,9 +38,9 @@ impl Driver {
         let port = wait_for("the driver of the browser", || {
             let log = std::fs::read_to_string(&path).expect("the log can be read");
             let (_, port) = log.split_once("started successfully on port ")?;
-            port.split_once('.').map(|(port, _)| port.to_owned())
+            port.split_once('.')?.0.parse().ok()
         });
-        Self { process, _folder: folder, url: format!("http://127.0.0.1:{port}") }
+        Self { process, _folder: folder, port }
     }
 }
 
@@ -59,23 +57,18 @@ pub struct Browser {
     pub base: String,
 }
 
-/// Runs a test in its own browser, which ends with it.
+/// Runs a test in a new browser, which ends with it.
 pub async fn with_browser(base: &str, test: impl AsyncFnOnce(&Browser)) {
     let process = Driver::start();
-    let mut wanted = DesiredCapabilities::chrome();
     // The browser opens pages of the tests only.
-    for argument in ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] {
-        wanted.add_arg(argument).expect("an argument");
-    }
-    let driver = WebDriver::new(&process.url, wanted).await.expect("chromium starts");
-    driver.set_poller(Arc::new(ElementPollerWithTimeout::new(PATIENCE, EVERY)));
+    let arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"];
+    let driver = WebDriver::begin(process.port, &arguments).await;
     let browser = Browser { driver, base: base.to_owned() };
     let outcome = AssertUnwindSafe(test(&browser)).catch_unwind().await;
     if outcome.is_err() {
-        let source = browser.driver.source().await.unwrap_or_default();
-        eprintln!("the page at the failure:\n{source}");
+        eprintln!("the page at the failure:\n{}", browser.driver.source().await);
     }
-    browser.driver.quit().await.expect("the browser ends");
+    browser.driver.quit().await;
     drop(process);
     outcome.unwrap_or_else(|panic| resume_unwind(panic));
 }
@@ -83,66 +76,76 @@ pub async fn with_browser(base: &str, test: impl AsyncFnOnce(&Browser)) {
 impl Browser {
     /// Opens a page of the service.
     pub async fn open(&self, path: &str) {
-        self.driver.goto(format!("{}{path}", self.base)).await.expect("the page is opened");
+        self.driver.goto(&format!("{}{path}", self.base)).await;
     }
 
     /// Waits for an element.
-    pub async fn find(&self, css: &str) -> WebElement {
-        let found = self.driver.query(By::Css(css)).first().await;
-        found.unwrap_or_else(|error| panic!("{css}: {error}"))
+    async fn wait_for(&self, using: &str, value: &str) -> Element {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.driver.find(using, value).await {
+                Ok(found) => return found,
+                Err(error) => assert!(Instant::now() < deadline, "{value}: {error}"),
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// Waits for an element.
+    pub async fn find(&self, css: &str) -> Element {
+        self.wait_for("css selector", css).await
     }
 
     /// Waits until the page has a text.
     pub async fn sees(&self, text: &str) {
         let path = format!("//body[contains(normalize-space(.), \"{text}\")]");
-        let found = self.driver.query(By::XPath(path)).first().await;
-        found.unwrap_or_else(|error| panic!("the page does not have {text:?}: {error}"));
+        self.wait_for("xpath", &path).await;
     }
 
     /// The text of the page now.
     pub async fn text(&self) -> String {
-        self.find("body").await.text().await.expect("the page has a text")
+        let body = self.find("body").await;
+        self.driver.text(&body).await.expect("the page has a text")
     }
 
     /// Clicks on an element. A live update can replace it between two steps: then the new one is
     /// clicked.
     pub async fn click(&self, css: &str) {
         let deadline = Instant::now() + PATIENCE;
-        while let Err(error) = self.find(css).await.click().await {
-            let is_replaced = matches!(*error, WebDriverErrorInner::StaleElementReference(_));
+        loop {
+            let element = self.find(css).await;
+            let Err(error) = self.driver.click(&element).await else { return };
+            let is_replaced = error.kind == "stale element reference";
             assert!(is_replaced && Instant::now() < deadline, "{css}: {error}");
         }
     }
 
     /// Follows a link by its text.
     pub async fn follow(&self, text: &str) {
-        let found = self.driver.query(By::LinkText(text)).first().await;
-        let found = found.unwrap_or_else(|error| panic!("the link {text:?}: {error}"));
-        found.click().await.expect("the link can be clicked");
+        let link = self.wait_for("link text", text).await;
+        self.driver.click(&link).await.expect("the link can be clicked");
     }
 
     /// Types a text into an empty field.
     pub async fn fill(&self, css: &str, text: &str) {
         let field = self.find(css).await;
-        field.clear().await.expect("a field");
-        field.send_keys(text).await.expect("a text is typed");
+        self.driver.fill(&field, text).await.expect("a text is typed");
     }
 
     /// The path of the page.
     pub async fn path(&self) -> String {
-        self.driver.current_url().await.expect("a page is open").path().to_owned()
+        let url = self.driver.url().await;
+        let path = url.splitn(4, '/').nth(3).unwrap_or_default();
+        format!("/{}", path.split(['?', '#']).next().unwrap_or_default())
     }
 
     /// Runs a script in the page, which passes its result to `done`.
     pub async fn script(&self, script: &str) -> serde_json::Value {
-        let script = format!("const done = arguments[0]; {script}");
-        let result = self.driver.execute_async(script, Vec::new()).await;
-        result.expect("the script ends").json().clone()
+        self.driver.script(&format!("const done = arguments[0]; {script}")).await
     }
 
     /// The messages of the browser's console, such as violations of the policy of a page.
     pub async fn complaints(&self) -> Vec<String> {
-        let log = self.driver.browser_log().await.expect("the browser has a log");
-        log.into_iter().map(|entry| entry.message).collect()
+        self.driver.console().await
     }
 }

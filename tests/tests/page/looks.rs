@@ -78,14 +78,13 @@ async fn fill(service: &Service) -> (Vec<(&'static str, String)>, ClaimedTask) {
 async fn picture(page: &Browser, name: &str) {
     if let Some(folder) = std::env::var_os("FF_PAGE_PICTURES") {
         let path = PathBuf::from(folder).join(format!("{name}.png"));
-        page.driver.screenshot(&path).await.expect("a picture");
+        std::fs::write(path, page.driver.picture().await).expect("the picture is written");
     }
 }
 
 async fn prefers(page: &Browser, scheme: &str) {
     let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
-    let sent = page.driver.cdp().send_raw("Emulation.setEmulatedMedia", features).await;
-    sent.expect("the browser prefers a scheme");
+    page.driver.command("Emulation.setEmulatedMedia", features).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +94,7 @@ async fn each_page_fits_narrow_screens_and_runs_no_foreign_code() {
     with_browser(&service.url(), async |page| {
         for (scheme, width) in [("light", 1280), ("dark", 1280), ("dark", 400)] {
             prefers(page, scheme).await;
-            page.driver.set_window_rect(0, 0, width, 1000).await.expect("a size");
+            page.driver.resize(width, 1000).await;
             for (name, path) in &pages {
                 page.open(path).await;
                 page.find("h1").await;

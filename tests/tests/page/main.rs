@@ -6,3 +6,4 @@ mod looks;
 mod output;
 mod safety;
 mod service;
+mod webdriver;
