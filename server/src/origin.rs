@@ -53,6 +53,8 @@ fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
 /// other name may belong to a site that resolves it to a loopback address.
 fn is_own_name(host: &str, address: SocketAddr) -> bool {
     let name = match host.rsplit_once(':') {
+        // An address of version 6 without brackets has no port.
+        _ if host.parse::<std::net::Ipv6Addr>().is_ok() => host,
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
