@@ -1,7 +1,7 @@
 //! The few calls of the WebDriver protocol that the tests make. The libraries for it change the
 //! features of `serde_json` for the whole workspace, and with them the order of fields in JSON.
 
-use std::io::{Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
 use base64::Engine;
@@ -157,16 +157,35 @@ async fn call(port: u16, method: &'static str, path: &str, body: Value) -> Answe
     let answer = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the driver listens");
         stream.write_all(request.as_bytes()).expect("the request is sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer
+        answer(BufReader::new(stream)).expect("an answer of HTTP")
     });
-    let answer = answer.await.expect("the call ends");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer of HTTP");
-    let value: Value = serde_json::from_str(body).expect("an answer in JSON");
+    let (status, body) = answer.await.expect("the call ends");
+    let value: Value = serde_json::from_slice(&body).expect("an answer in JSON");
     let value = value["value"].clone();
-    match head.split(' ').nth(1) {
-        Some("200") => Ok(value),
+    match &*status {
+        "200" => Ok(value),
         _ => Err(DriverError { kind: text(&value["error"]), message: text(&value["message"]) }),
     }
+}
+
+/// Reads an answer: its status and its body. The driver keeps the connection open.
+fn answer(mut stream: impl BufRead) -> io::Result<(String, Vec<u8>)> {
+    let (mut status, mut length) = (None, 0);
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        let line = line.trim_end();
+        if line.is_empty() {
+            break;
+        }
+        status = status.or_else(|| line.split(' ').nth(1).map(str::to_owned));
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().map_err(io::Error::other)?;
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    Ok((status.unwrap_or_default(), body))
 }
