@@ -1,7 +1,7 @@
 //! The few calls of the WebDriver protocol that the tests make. The libraries for it change the
 //! features of `serde_json` for the whole workspace, and with them the order of fields in JSON.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
 
 use base64::Engine;
