@@ -218,7 +218,7 @@ async fn limits_are_told_once_each_and_the_doctor_finds_what_holds_all() {
     };
     let ids = [(); 2].map(|()| submit(&store, &["export", "--quota-key", "per-customer", "c17"]));
     let told = why(&store, &ids[0]);
-    assert!(told.contains("(key c17) does not exist"), "{told}");
+    assert!(told.contains("- quota per-customer does not exist\n"), "{told}");
     assert!(told.contains("- it starts once they let it start\n"), "{told}");
     quotas(&["--concurrency", "1", "--rate", "50/90s"]);
     let worker = worker(&store, HOUR).await;
