@@ -288,8 +288,7 @@ pub enum Command {
     /// Serve submitters, workers in any language, and operators over HTTP
     ///
     ///     ff serve --backend valkey://127.0.0.1:6379
-    ///     curl -X POST localhost:8080/v1/executions -H 'Content-Type: application/json' \
-    ///         -d '{"kind": "greet", "payload": {"name": "you"}}'
+    ///     curl localhost:8080/v1/executions
     ///
     /// GET /openapi.json describes all routes. /healthz says whether the process runs, and /readyz
     /// whether the store answers. The command also runs a timekeeper, which applies due timers.
