@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -78,12 +79,16 @@ impl Service {
     }
 }
 
+/// For how long the leases of the workers are good.
+const LEASE_TTL_MS: u64 = 1_500;
+
 /// A worker of the examples.
 fn worker(program: &str, file: &str, address: &str) -> Child {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/http").join(file);
     let mut worker = Command::new(program);
     worker.arg(path).args([&format!("http://{address}"), "sums"]).stdin(Stdio::null());
-    let started = worker.env("LEASE_TTL_MS", "1500").env_remove("FF_TOKEN").spawn();
+    let started =
+        worker.env("LEASE_TTL_MS", LEASE_TTL_MS.to_string()).env_remove("FF_TOKEN").spawn();
     started.unwrap_or_else(|error| panic!("install {program}, for example with ./test: {error}"))
 }
 
@@ -119,10 +124,16 @@ fn works(program: &str, file: &str) {
     let attempts = service.read(&id, "/history")["attempts"].as_array().map(Vec::len);
     assert_eq!(attempts, Some(2), "it was retried once");
 
-    // At a signal to end, it finishes what it has, and nothing new is lost.
-    let id = service.submit(json!({"a": 5, "b": 6, "seconds": 1}));
-    while service.read(&id, "/state")["state"]["public_state"] != "active" {
-        std::thread::yield_now();
+    // At a signal to end, it finishes what it has, and nothing new is lost. It has it once it renews
+    // the lease: the answer to its claim may come long after the execution has become active.
+    let id = service.submit(json!({"a": 5, "b": 6, "seconds": 2}));
+    let is_renewed = |lease: &Value| {
+        let time = |name: &str| lease[name].as_u64().unwrap_or_default();
+        time("expires_at") > time("acquired_at") + LEASE_TTL_MS
+    };
+    let begun = Instant::now();
+    while !is_renewed(&service.read(&id, "")["lease"]) {
+        assert!(begun.elapsed() < DEADLINE, "it renews the lease");
     }
     signal(&worker, Signal::SIGTERM);
     let status = within(move || worker.wait().expect("the worker ends"));

@@ -41,10 +41,11 @@ const PROMISED_FOR: DurationMs = DurationMs::from_secs(2);
 pub fn check(model: &Model, change: &Change<'_>) -> Result<(), Broken> {
     let Some((after, grant)) = starts(change) else { return Ok(()) };
     let Some(limited) = &after.limits else { return Ok(()) };
-    let (asked_at, written) = (change.caller.asked_quota_at, model.quotas.written.get(&change.id));
+    let asked_at = change.caller.asked_quota_at;
+    let written = model.quotas.written.get(&change.id).map(|written| written.first);
     let is_known = change.caller.is_traced && !limited.limits.quotas.is_empty();
     ensure!(
-        !is_known || change.before.is_none() || asked_at >= written.copied(),
+        !is_known || change.before.is_none() || asked_at >= written,
         CONCURRENCY,
         "{} starts, but its quotas were asked at {asked_at:?} ms, before its record was written at \
          {written:?} ms",
@@ -244,7 +245,8 @@ impl UseCommit<'_> {
             || taken_by.is_some_and(|slots| slots.contains(&held.slot));
         let is_there = model.records.contains_key(&held.execution);
         let taken = before.and_then(|before| before.taken.get(&held.slot));
-        let is_new = model.quotas.written.get(&held.execution) >= taken;
+        let written = model.quotas.written.get(&held.execution).map(|written| written.at);
+        let is_new = written.as_ref() >= taken;
         ensure!(
             is_given || is_own || !is_there || is_new || model.jumps > 0,
             CONCURRENCY,

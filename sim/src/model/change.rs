@@ -7,7 +7,7 @@ use ff_core::execution::{
     Phase, SignalRecord, Suspended,
 };
 use ff_core::id::{AttemptIndex, ExecutionId, GrantId, SignalId};
-use ff_core::store::{Bytes, IndexWrite};
+use ff_core::store::{Bytes, IndexWrite, Version};
 use ff_core::time::TimestampMs;
 
 use crate::model::caller::Caller;
@@ -47,6 +47,8 @@ pub struct Change<'c> {
     pub before: Option<Rc<Execution>>,
     /// The record after.
     pub after: Option<Rc<Execution>>,
+    /// The version of the record after, if the unit wrote it.
+    pub version: Version,
     /// Whether the unit left the record as it was and wrote only its index entries.
     pub kept: bool,
     /// The events that the unit wrote to the journal.

@@ -184,7 +184,7 @@ impl Model {
         if let (Some(after), false) = (&change.after, change.kept)
             && after.limits.is_some()
         {
-            self.quotas.written.insert(change.id, self.at);
+            self.quotas.note_written(change.id, change.version, self.at);
         }
         if let Some((_, grant)) = quotas::starts(change) {
             self.quotas.given.insert(grant, change.caller.begun);

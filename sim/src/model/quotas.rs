@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ff_core::execution::{Execution, LeaseFate, Phase};
 use ff_core::id::{ExecutionId, SlotId};
 use ff_core::quota::{QuotaLimits, QuotaRef, QuotaUse};
-use ff_core::store::Member;
+use ff_core::store::{Member, Version};
 use ff_core::time::TimestampMs;
 
 use super::change::Change;
@@ -60,6 +60,15 @@ impl KnownUse {
     }
 }
 
+/// When a record was written, in simulated time.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    /// The last time.
+    pub at: u64,
+    /// The first time with the version that it had then.
+    pub first: u64,
+}
+
 /// The quotas as they should be, and what they have let start.
 #[derive(Clone, Debug, Default)]
 pub struct Quotas {
@@ -72,8 +81,11 @@ pub struct Quotas {
     pub given: BTreeMap<SlotId, u64>,
     /// The slots that each operation has taken, by its number.
     pub reserved: BTreeMap<u64, Vec<SlotId>>,
-    /// When the record of each execution that has quotas was written last, in simulated time.
-    pub written: BTreeMap<ExecutionId, u64>,
+    /// When the record of each execution that has quotas was written last.
+    pub written: BTreeMap<ExecutionId, Written>,
+    /// When each version of such a record was written first, in simulated time. After a loss, a
+    /// second copy of the same commit writes the same version again.
+    pub versions: BTreeMap<(ExecutionId, Version), u64>,
     /// The slots under which executions have ceased to run, also in commits that were lost later:
     /// these may be freed although the record has them again.
     pub stopped: BTreeSet<SlotId>,
@@ -101,11 +113,18 @@ impl Quotas {
         self.limits.entry(quota).or_default().push((at, limits));
     }
 
+    /// Takes over that a record was written with this version.
+    pub fn note_written(&mut self, id: ExecutionId, version: Version, at: u64) {
+        let first = *self.versions.entry((id, version)).or_insert(at);
+        self.written.insert(id, Written { at, first });
+    }
+
     /// Takes over that the store has lost what was committed since `then`.
     #[must_use]
     pub fn after_loss(&self, then: &Self, at: u64) -> Self {
         let (limits, stopped) = (self.limits.clone(), self.stopped.clone());
-        let mut kept = Self { limits, stopped, lost_at: Some(at), ..then.clone() };
+        let versions = self.versions.clone();
+        let mut kept = Self { limits, stopped, versions, lost_at: Some(at), ..then.clone() };
         for (quota, changes) in &mut kept.limits {
             changes.push((at, then.present(*quota)));
         }

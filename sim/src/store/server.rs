@@ -333,7 +333,9 @@ impl Server {
         for entry in plan.journal {
             self.model.note_entry(id.partition(), entry, now);
         }
-        let change = Change { id, now, before, after, kept, events, writes, side_writes, caller };
+        let version = plan.version;
+        let change =
+            Change { id, now, before, after, version, kept, events, writes, side_writes, caller };
         check_change(&self.model, &change)?;
         if let (Some(before), None) = (&change.before, &change.after) {
             signal::check_gone(&self.model, before, |request| self.store.handle(request, now))?;
