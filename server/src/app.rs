@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use ff_sdk::{
-    Client, EngineBackend, FlowFabricAdminClient, Namespace, QueueGauges, SdkError, WorkerGateway,
+    Client, EngineBackend, FlowFabricAdminClient, JournalBackend, Namespace, QueueGauges, SdkError,
+    WorkerGateway,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -26,6 +27,7 @@ struct Inner {
     clients: Mutex<BTreeMap<Namespace, Client>>,
     admin: FlowFabricAdminClient,
     gateway: WorkerGateway,
+    completions: JournalBackend,
     tokens: Tokens,
     sessions: Sessions,
     /// The value that requests of the pages repeat if there are no tokens, and so no sessions.
@@ -59,7 +61,8 @@ impl App {
             client: Client::connect_with(backend.clone(), settings.namespace.as_str()).await?,
             clients: Mutex::default(),
             admin: FlowFabricAdminClient::connect_with(backend.clone()).await?,
-            gateway: WorkerGateway::connect_with(backend).await?,
+            gateway: WorkerGateway::connect_with(backend.clone()).await?,
+            completions: JournalBackend::new(backend),
             tokens,
             sessions: Sessions::default(),
             csrf,
@@ -103,6 +106,11 @@ impl App {
 
     pub(crate) fn gateway(&self) -> &WorkerGateway {
         &self.0.gateway
+    }
+
+    /// The completions, which all tails share.
+    pub(crate) fn completions(&self) -> &JournalBackend {
+        &self.0.completions
     }
 
     pub(crate) fn admin(&self) -> &FlowFabricAdminClient {

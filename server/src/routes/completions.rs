@@ -6,9 +6,7 @@ use std::convert::Infallible;
 use axum::http::HeaderMap;
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
-use ff_sdk::{
-    CompletionCursor, CompletionFilter, CompletionItem, Completions, JournalCompletions, LaneId,
-};
+use ff_sdk::{CompletionBackend, CompletionCursor, CompletionFilter, CompletionItem, LaneId};
 use futures_util::{Stream, stream};
 use serde::Deserialize;
 use serde_json::json;
@@ -62,8 +60,7 @@ pub(crate) async fn follow(
     }
     let namespace = Some(access.client.namespace().clone());
     let filter = CompletionFilter { namespace, lane: from.lane, tags };
-    let backend = access.client.backend().clone();
-    let mut completions = JournalCompletions::new(backend, cursor, filter);
+    let mut completions = access.app.completions().completions(cursor, filter);
     tokio::select! {
         ready = completions.ready() => {
             ready.map_err(|error| Refusal::invalid(format!("cursor: {error}")))?;

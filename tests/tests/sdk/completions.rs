@@ -1,5 +1,6 @@
 //! The completion stream, over the journals of any backend.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +16,13 @@ use ff_sdk::core::store::codec::{FORMAT, checksummed};
 use ff_sdk::core::store::{Commit, Request, StreamAppend, StreamName, Unit};
 
 use ff_sdk::{
-    Client, FlowFabricWorker, JournalCompletions, MemoryBackend, SdkError, Submission, WorkerConfig,
+    Client, FlowFabricWorker, JournalBackend, JournalCompletions, MemoryBackend, SdkError,
+    Submission, WorkerConfig,
 };
 use ff_tests::Fixture;
 use ff_tests::fixture::namespace;
 use ff_tests::kit::{claim, secs, submit, work};
+use futures_util::future::join_all;
 use tokio::time::{Instant, timeout};
 
 async fn next(stream: &mut Box<dyn Completions>) -> (ExecutionId, TerminalOutcome) {
@@ -199,4 +202,87 @@ async fn a_worker_that_opens_its_own_store_gets_completions() {
     config.backend = Some("memory".to_owned());
     let refused = FlowFabricWorker::connect(config).await.unwrap_err();
     assert!(matches!(refused, SdkError::Connect(_)), "{refused}");
+}
+
+/// The items that a stream yields until nothing has come for so long.
+async fn rest(stream: &mut Box<dyn Completions>, silence: Duration) -> BTreeSet<ExecutionId> {
+    let mut items = BTreeSet::new();
+    while let Ok((id, _)) = timeout(silence, next(stream)).await {
+        assert!(items.insert(id), "{id} is yielded twice");
+    }
+    items
+}
+
+async fn end_some(client: &Client, count: usize) -> BTreeSet<ExecutionId> {
+    let mut ended = BTreeSet::new();
+    for _ in 0..count {
+        let id = submit(client, work()).await;
+        client.cancel(&id, "no").await.unwrap();
+        ended.insert(id);
+    }
+    ended
+}
+
+/// Streams of one backend share the reading of the journals: an hour of waiting costs the store as
+/// much for fifty of them as for one. Each yields every completion once.
+#[tokio::test(start_paused = true)]
+async fn many_streams_ask_the_store_for_no_more_than_one_does() {
+    let fixture = Fixture::memory();
+    let (client, faulty) = (fixture.client().await, fixture.faulty());
+    let mut costs = Vec::new();
+    for count in [1, 50] {
+        let shared = JournalBackend::new(faulty.clone());
+        let end = || shared.completions(CompletionCursor::end(), CompletionFilter::default());
+        let mut streams: Vec<_> = (0..count).map(|_| end()).collect();
+        for stream in &mut streams {
+            stream.ready().await.unwrap();
+        }
+        let ended = end_some(&client, 10).await;
+        for items in join_all(streams.iter_mut().map(|stream| rest(stream, secs(10)))).await {
+            assert_eq!(items, ended);
+        }
+        let before = faulty.calls();
+        for items in join_all(streams.iter_mut().map(|stream| rest(stream, secs(3_600)))).await {
+            assert_eq!(items.len(), 0);
+        }
+        costs.push(faulty.calls() - before);
+    }
+    assert!(costs[1] < costs[0] + costs[0] / 100, "{costs:?}");
+}
+
+/// A stream that is not polled while others are yields all that it has missed, and then continues
+/// with the others; also when the tokio runtime in which the reading began does not run any more.
+#[test]
+fn a_stream_that_was_not_polled_yields_what_it_has_missed() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().start_paused(true).build().unwrap()
+    };
+    let first = runtime();
+    let fixture = Fixture::memory();
+    let shared = JournalBackend::new(fixture.backend());
+    let end = || shared.completions(CompletionCursor::end(), CompletionFilter::default());
+    let (mut quick, mut slow) = (end(), end());
+    let client = first.block_on(fixture.client());
+    let missed = first.block_on(async {
+        (quick.ready().await.unwrap(), slow.ready().await.unwrap());
+        let ended = end_some(&client, 1).await;
+        let (one, two) = tokio::join!(rest(&mut quick, secs(10)), rest(&mut slow, secs(10)));
+        assert_eq!((one, two), (ended.clone(), ended), "both follow");
+        let mut missed = BTreeSet::new();
+        // More than the shared reader keeps for those that are behind.
+        for _ in 0..1_500 {
+            let mut ended = end_some(&client, 1).await;
+            assert_eq!(Some(next(&mut quick).await.0), ended.first().copied());
+            missed.append(&mut ended);
+        }
+        missed
+    });
+    drop(first);
+    runtime().block_on(async {
+        assert_eq!(rest(&mut slow, secs(10)).await, missed);
+        let ended = end_some(&client, 5).await;
+        let (one, two) = tokio::join!(rest(&mut quick, secs(10)), rest(&mut slow, secs(10)));
+        assert_eq!((one, two), (ended.clone(), ended));
+    });
 }

@@ -8,8 +8,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use ff_core::backend::{
-    BoxFuture, CompletionBackend, CompletionCursor, CompletionFilter, CompletionItem,
-    CompletionPosition, Completions, CursorError, EngineBackend, WakeUps,
+    BoxFuture, CompletionCursor, CompletionFilter, CompletionItem, CompletionPosition, Completions,
+    CursorError, EngineBackend, WakeUps,
 };
 use ff_core::entropy::Entropy;
 use ff_core::error::EngineError;
@@ -97,12 +97,12 @@ struct Reading {
 }
 
 /// One step through a page.
-struct Step {
-    partition: u16,
+pub(super) struct Step {
+    pub(super) partition: u16,
     /// The position after the step.
-    position: CompletionPosition,
+    pub(super) position: CompletionPosition,
     /// The item that the step yields; the last step of a page yields none.
-    item: Option<CompletionItem>,
+    pub(super) item: Option<CompletionItem>,
 }
 
 /// A page of a partition's journal.
@@ -114,49 +114,6 @@ struct Page {
     /// The id of its last entry.
     end: StreamId,
     gap: bool,
-}
-
-/// A [`CompletionBackend`] over the journals of any store. Pass it to
-/// [`FlowFabricWorker::connect_with`](crate::FlowFabricWorker::connect_with) together with a
-/// backend that does not implement [`CompletionBackend`] itself.
-///
-/// ```
-/// use std::sync::Arc;
-/// use ff_sdk::{FlowFabricWorker, JournalBackend, WorkerConfig};
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let store = ff_sdk::open("memory:").await?;
-/// let completions = Arc::new(JournalBackend::new(store.clone()));
-/// let config = WorkerConfig::new("worker", "worker-1", "demo")?;
-/// let worker = FlowFabricWorker::connect_with(config, store, Some(completions)).await?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone)]
-pub struct JournalBackend(Arc<dyn EngineBackend>);
-
-impl JournalBackend {
-    /// Creates the completion backend of this store.
-    pub fn new(store: Arc<dyn EngineBackend>) -> Self {
-        Self(store)
-    }
-}
-
-impl CompletionBackend for JournalBackend {
-    fn completions(
-        &self,
-        from: CompletionCursor,
-        filter: CompletionFilter,
-    ) -> Box<dyn Completions> {
-        Box::new(JournalCompletions::new(self.0.clone(), from, filter))
-    }
-}
-
-impl std::fmt::Debug for JournalBackend {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JournalBackend").field("store", &self.0.name()).finish()
-    }
 }
 
 /// The longest wait for a wake-up before the next read.
@@ -222,6 +179,27 @@ impl JournalCompletions {
     pub fn is_ready(&self) -> bool {
         !self.positions.is_empty()
             && self.positions.iter().all(|position| *position != CompletionPosition::End)
+    }
+
+    /// The position in each partition after the steps taken so far; empty until the number of
+    /// partitions is known.
+    pub(super) fn positions(&self) -> &[CompletionPosition] {
+        &self.positions
+    }
+
+    /// Takes the next step through the pages read so far.
+    pub(super) fn step(&mut self) -> Option<Step> {
+        let step = self.steps.pop_front()?;
+        self.positions[usize::from(step.partition)] = step.position;
+        Some(step)
+    }
+
+    /// Reads, or waits for something to read, at most until the backstop. Cancel safe.
+    pub(super) async fn look(&mut self) -> Result<(), CursorError> {
+        match self.positions.is_empty() {
+            true => self.begin().await,
+            false => self.advance(false).await,
+        }
     }
 
     /// Reads the number of partitions, and subscribes to their wake-ups.
@@ -472,16 +450,12 @@ impl Completions for JournalCompletions {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<CompletionItem>, CursorError>> {
         Box::pin(async {
             loop {
-                while let Some(step) = self.steps.pop_front() {
-                    self.positions[usize::from(step.partition)] = step.position;
+                while let Some(step) = self.step() {
                     if step.item.is_some() {
                         return Ok(step.item);
                     }
                 }
-                match self.positions.is_empty() {
-                    true => self.begin().await?,
-                    false => self.advance(false).await?,
-                }
+                self.look().await?;
             }
         })
     }
