@@ -286,3 +286,29 @@ fn a_stream_that_was_not_polled_yields_what_it_has_missed() {
         assert_eq!((one, two), (ended.clone(), ended));
     });
 }
+
+/// A stream that reads from the start while executions end, and while another one follows, yields
+/// each completion once: what it has read by itself is not yielded again.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_catches_up_while_executions_end_yields_each_once() {
+    let fixture = Fixture::memory();
+    let client = fixture.client().await;
+    let shared = JournalBackend::new(fixture.backend());
+    let begin = |from| shared.completions(from, CompletionFilter::default());
+    let mut live = begin(CompletionCursor::end());
+    live.ready().await.unwrap();
+    let mut ended = end_some(&client, 50).await;
+    assert_eq!(rest(&mut live, secs(10)).await, ended);
+    let mut late = begin(CompletionCursor::start());
+    let mut yielded = BTreeSet::new();
+    for _ in 0..50 {
+        ended.append(&mut end_some(&client, 3).await);
+        next(&mut live).await;
+        let (id, _) = next(&mut late).await;
+        assert!(yielded.insert(id), "{id} is yielded twice");
+    }
+    for id in rest(&mut late, secs(10)).await {
+        assert!(yielded.insert(id), "{id} is yielded twice");
+    }
+    assert_eq!(yielded, ended);
+}
