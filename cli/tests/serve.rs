@@ -124,8 +124,8 @@ fn works(program: &str, file: &str) {
     let attempts = service.read(&id, "/history")["attempts"].as_array().map(Vec::len);
     assert_eq!(attempts, Some(2), "it was retried once");
 
-    // At a signal to end, it finishes what it has, and nothing new is lost. It has it once it renews
-    // the lease: the answer to its claim may come long after the execution has become active.
+    // At a signal to end, it finishes what it has, and nothing new is lost. It has the task once it
+    // renews the lease: the answer to its claim may come long after the execution became active.
     let id = service.submit(json!({"a": 5, "b": 6, "seconds": 2}));
     let is_renewed = |lease: &Value| {
         let time = |name: &str| lease[name].as_u64().unwrap_or_default();

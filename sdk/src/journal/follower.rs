@@ -35,7 +35,7 @@ struct Live {
     steps: Option<(Steps, usize)>,
 }
 
-/// What one turn has come to.
+/// The outcome of one turn.
 enum Turn {
     Item(CompletionItem),
     Continue,

@@ -33,7 +33,7 @@ struct Running {
     positions: Vec<CompletionPosition>,
 }
 
-/// What a subscriber gets.
+/// A subscription to the steps of the reader.
 pub(super) struct Subscription {
     /// All steps from `positions` on. They end when the reader ends.
     pub(super) steps: broadcast::Receiver<Steps>,
@@ -72,7 +72,7 @@ impl SharedReader {
         Subscription { steps, positions: Vec::new() }
     }
 
-    /// Reads, and passes on what was read, until nobody is subscribed.
+    /// Reads, and passes on the steps, until there are no subscriptions.
     async fn run(self: Arc<Self>, steps: broadcast::Sender<Steps>) {
         let (end, all) = (CompletionCursor::end(), CompletionFilter::default());
         let mut reader = JournalCompletions::new(self.store.clone(), end, all);
@@ -93,7 +93,7 @@ impl SharedReader {
         }
     }
 
-    /// Reads, and passes on what was read, until the reader fails. Cancel safe: all steps that the
+    /// Reads, and passes on the steps, until the reader fails. Cancel safe: all steps that the
     /// reader has taken before an await were passed on, or their positions will be.
     async fn pass_on(
         &self,
@@ -139,7 +139,7 @@ impl SharedReader {
         }
         while !read.is_empty() {
             let rest = read.split_off(read.len().min(MAX_STEPS));
-            // Without subscribers, nobody needs them.
+            // Without subscribers they are not needed.
             let _ = steps.send(std::mem::replace(&mut read, rest).into());
         }
     }

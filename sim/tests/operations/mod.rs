@@ -10,6 +10,7 @@ mod deadlines;
 mod facts;
 mod lost_replies;
 mod output;
+mod quotas;
 mod routes;
 mod sequences;
 mod store_loss;

@@ -440,7 +440,11 @@ impl<C: Decide> CarryCommand<C> {
         let applied = self.applied();
         if let (Some(Missing::Limits), Some(loaded)) = (missing, loaded) {
             let Some(grant) = self.spec.needs.grant else { return Step::fail(rejection) };
+            let may_have_started = self.may_have_started(Some(&loaded));
             let (gating, patience) = (self.gating.get_or_insert_default(), self.patience.fork());
+            if may_have_started {
+                gating.note_doubt();
+            }
             let asked = gating.ask(&loaded, grant, patience, at, now);
             return asked.then_ok(|()| self.go_on(now));
         }
@@ -469,6 +473,11 @@ impl<C: Decide> CarryCommand<C> {
         let evidence = self.evidence(current);
         self.may_be_removed(at, now)
             || self.may_be_forgotten(current) && !self.doubt.is_disproved(&evidence)
+    }
+
+    /// Whether a commit that no reply confirms may have started the execution.
+    fn may_have_started(&self, current: Option<&Loaded>) -> bool {
+        !self.doubt.all_are_disproved(&self.evidence(current))
     }
 
     /// The evidence in a record about the commits of this operation.
@@ -547,8 +556,13 @@ impl<C: Decide> Operation for CarryCommand<C> {
         if !self.recognised {
             step = self.patience.in_time(step, self.spec.name, self.applied(), now);
         }
-        if let (Step::Done(result), Some(gating)) = (&step, &mut self.gating) {
+        if let Step::Done(result) = &step
+            && let Some(mut gating) = self.gating.take()
+        {
             let after = result.as_ref().ok().and_then(|done| done.record.as_ref());
+            if self.may_have_started(after) {
+                gating.note_doubt();
+            }
             let in_doubt = result.is_err() && !self.doubt.is_empty();
             gating.end(after.map(|loaded| &*loaded.execution), in_doubt);
         }

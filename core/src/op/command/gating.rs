@@ -8,7 +8,7 @@ use crate::op::context::{OperationContext, UseTask, UseWork};
 use crate::op::loaded::Loaded;
 use crate::op::operation::{Event, Operation, Step};
 use crate::op::patience::Patience;
-use crate::op::resource::Gate;
+use crate::op::resource::{Gate, Replaced};
 use crate::planted::planted;
 use crate::store::Version;
 use crate::time::{DurationMs, HostTime, TimestampMs};
@@ -27,6 +27,8 @@ pub(super) struct Gating {
     /// The store's clock in the reply with the record, and the host's clock at that time: the
     /// limits are on other nodes, whose clocks may show other times.
     read_at: Option<(TimestampMs, TimestampMs)>,
+    /// Whether a commit with one of its slots may have been applied.
+    may_have_started: bool,
 }
 
 impl Gating {
@@ -40,7 +42,8 @@ impl Gating {
         now: HostTime,
     ) -> Step<Result<(), EngineError>> {
         // No commit with the slot of an earlier version can be applied any more.
-        let replaces = self.gate.take().map(|earlier| earlier.slot());
+        let unused = !self.may_have_started;
+        let replaces = self.gate.take().map(|it| Replaced { slot: it.slot(), unused });
         let Some(gate) = Gate::of(&loaded.execution, grant, replaces, patience) else {
             return Step::Done(Ok(()));
         };
@@ -92,13 +95,19 @@ impl Gating {
         }
     }
 
+    /// Notes that a commit with a slot may have been applied although no reply confirms it. The
+    /// execution may have started, so it stays counted towards a rate. \[INV-QUOTA-2\]
+    pub(super) const fn note_doubt(&mut self) {
+        self.may_have_started = true;
+    }
+
     /// Gives back slots of a grant that the execution does not have in the end. `after`: the record
     /// then, if it is known. With a commit in doubt they stay until they are checked.
     pub(super) fn end(&mut self, after: Option<&Execution>, in_doubt: bool) {
         let Some(gate) = self.gate.take() else { return };
         let has_it = after.is_some_and(|record| slot_of(record) == Some(gate.slot()));
         if !has_it && !in_doubt {
-            gate.give_back();
+            gate.give_back(!self.may_have_started);
         }
     }
 

@@ -29,7 +29,7 @@ pub(in crate::op) struct Gate {
     grant: GrantId,
     slot: SlotId,
     /// The slot that the operation took for an earlier version of the record.
-    replaces: Option<SlotId>,
+    replaces: Option<Replaced>,
     /// The turn that a quota gave the execution.
     turn: Option<RateTurn>,
     patience: Patience,
@@ -40,6 +40,15 @@ pub(in crate::op) struct Gate {
     /// The places of the quotas that have given a slot.
     given: Vec<usize>,
     asked_at: TimestampMs,
+}
+
+/// A slot that an operation no longer needs.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::op) struct Replaced {
+    /// The slot.
+    pub(in crate::op) slot: SlotId,
+    /// Whether nothing has started under it for sure.
+    pub(in crate::op) unused: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -54,7 +63,7 @@ impl Gate {
     pub(in crate::op) fn of(
         execution: &Execution,
         grant: GrantId,
-        replaces: Option<SlotId>,
+        replaces: Option<Replaced>,
         mut patience: Patience,
     ) -> Option<Self> {
         let limited = execution.limits.as_ref()?;
@@ -118,7 +127,7 @@ impl Gate {
             of: of.clone(),
             execution: self.execution,
             slot: self.slot,
-            replaces: self.replaces,
+            replaces: self.replaces.map(|replaced| replaced.slot),
             turn: self
                 .turn
                 .filter(|turn| usize::from(turn.quota) == self.quotas)
@@ -200,7 +209,7 @@ impl Gate {
     }
 
     fn held(&mut self, held: Held) -> Step<<Self as Operation>::Output> {
-        self.give_back();
+        self.give_back(true);
         self.quotas = 0;
         self.given.clear();
         let (grant, held) = (self.grant, Some(held));
@@ -208,22 +217,23 @@ impl Gate {
     }
 
     fn fail(&mut self, error: EngineError) -> Step<<Self as Operation>::Output> {
-        self.give_back();
+        self.give_back(true);
         Step::Done(Err(error))
     }
 
-    /// Gives back the slots that were taken: nothing was committed with the grant.
-    pub(in crate::op) fn give_back(&self) {
+    /// Gives back the slots that were taken. `unused`: nothing has started under them for sure, so
+    /// that they do not count towards a rate either.
+    pub(in crate::op) fn give_back(&self, unused: bool) {
         if planted!(ReservationKept) {
             return;
         }
         for of in self.reserved() {
-            self.push(of.clone(), UseWork::Free { slot: self.slot, unused: true });
+            self.push(of.clone(), UseWork::Free { slot: self.slot, unused });
         }
         // The quotas that have not answered may still have the earlier slot.
-        if let Some(slot) = self.replaces {
+        if let Some(Replaced { slot, unused }) = self.replaces {
             for of in &self.limits.quotas[self.quotas..] {
-                self.push(of.clone(), UseWork::Free { slot, unused: true });
+                self.push(of.clone(), UseWork::Free { slot, unused });
             }
         }
     }

@@ -15,7 +15,7 @@ mod tests;
 pub use change::{ChangeResource, ResourceChanged};
 pub(super) use change_use::ChangeUse;
 pub use expire::RemoveExpired;
-pub(super) use gate::Gate;
+pub(super) use gate::{Gate, Replaced};
 pub use lanes::ReadLanes;
 pub use list::{ListResources, ResourcePage};
 pub use read::ReadResources;
