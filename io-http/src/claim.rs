@@ -5,17 +5,15 @@ use std::collections::BTreeSet;
 use ff_core::agent::WorkerGrant;
 use ff_core::capability::Capabilities;
 use ff_core::error::Rejection;
-use ff_core::execution::GrantAudit;
 use ff_core::id::{ExecutionKind, LaneId, Namespace, WorkerId, WorkerInstanceId};
 use ff_core::kinds::Kinds;
 use ff_core::null::or_default;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::grant::{audited, check_grant};
+
 /// The longest time that a request for work waits, in milliseconds.
 pub const MAX_WAIT_MS: u64 = 30_000;
-
-/// The bounds of the validity period of a grant, in milliseconds.
-const GRANT_TTL_MS: std::ops::RangeInclusive<u64> = 1..=60_000;
 
 /// A request for a grant for one worker. The answer is [`ClaimForWorkerResponse`] with status 200,
 /// or an empty body with status 204 if there is no work.
@@ -96,33 +94,15 @@ impl ClaimForWorkerRequest {
             let problem = format!("is {}, which cannot stand in a path", self.worker_id);
             return Err(Rejection::InvalidInput { field: "worker_id", problem });
         }
-        check_grant_ttl(self.grant_ttl_ms)?;
         if self.wait_ms > MAX_WAIT_MS {
             let problem = format!("is {}: it must be 0 to {MAX_WAIT_MS}", self.wait_ms);
             return Err(Rejection::InvalidInput { field: "wait_ms", problem });
         }
-        self.audit().check()
-    }
-
-    /// Returns the data to store with the grant.
-    pub fn audit(&self) -> GrantAudit {
-        GrantAudit {
-            instance: Some(self.worker_instance_id.clone()),
-            capability_hash: self.capability_hash.clone(),
-            route_snapshot_json: self.route_snapshot_json.clone(),
-            admission_summary: self.admission_summary.clone(),
-        }
+        check_grant(self.grant_ttl_ms, &self.audit())
     }
 }
 
-/// Checks the validity period of a grant.
-pub(crate) fn check_grant_ttl(grant_ttl_ms: u64) -> Result<(), Rejection> {
-    if GRANT_TTL_MS.contains(&grant_ttl_ms) {
-        return Ok(());
-    }
-    let problem = format!("is {grant_ttl_ms}: it must be 1 to 60000");
-    Err(Rejection::InvalidInput { field: "grant_ttl_ms", problem })
-}
+audited!(ClaimForWorkerRequest);
 
 fn is_all(kinds: &Kinds) -> bool {
     *kinds == Kinds::All

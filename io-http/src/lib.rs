@@ -16,6 +16,7 @@ mod claim;
 #[cfg(feature = "client")]
 mod client;
 mod error;
+mod grant;
 mod reclaim;
 mod secret;
 

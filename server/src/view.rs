@@ -1,11 +1,34 @@
-//! The JSON forms of what the store returns, shared by the routes and the command `ff`.
+//! The forms of what the store returns, shared by the routes, the page and the command `ff`.
 
 use ff_sdk::{
-    AttemptIndex, Budget, BudgetReset, CompletionItem, CountedState, ExecutionSnapshot, History,
-    HistoryEntry, Kinds, LaneStats, LaneStatus, Quota, QuotaLimits, QuotaUsage, StoredFrame,
-    TimestampMs, Turn, Why, Worker,
+    AttemptIndex, Budget, BudgetReset, CompletionItem, CountKind, CountedState, ExecutionSnapshot,
+    History, HistoryEntry, Kinds, LaneStats, LaneStatus, Quota, QuotaLimits, QuotaUsage,
+    SignalMatcher, StoredFrame, Tally, TimestampMs, Turn, Why, Worker,
 };
 use serde_json::{Map, Value, json};
+
+/// The columns of a table of lanes, each with the states that it counts.
+pub const STATE_COLUMNS: [(&str, &[CountedState]); 9] = [
+    ("waiting", &[CountedState::Waiting, CountedState::Resumable]),
+    (
+        "blocked",
+        &[
+            CountedState::BlockedByOperator,
+            CountedState::BlockedByLaneState,
+            CountedState::BlockedByDependencies,
+            CountedState::BlockedByBudget,
+            CountedState::BlockedByQuota,
+            CountedState::BlockedByRoute,
+        ],
+    ),
+    ("delayed", &[CountedState::Delayed]),
+    ("active", &[CountedState::Active]),
+    ("suspended", &[CountedState::Suspended]),
+    ("completed", &[CountedState::Completed]),
+    ("failed", &[CountedState::Failed]),
+    ("cancelled", &[CountedState::Cancelled, CountedState::Skipped]),
+    ("expired", &[CountedState::Expired]),
+];
 
 /// The attempts and events of an execution.
 pub fn history(history: &History) -> Value {
@@ -67,6 +90,11 @@ pub fn lane(status: &LaneStatus) -> Value {
 /// A time in milliseconds; null for a lane that was never changed.
 pub fn time_or_null(at: TimestampMs) -> Value {
     if at == TimestampMs::ZERO { Value::Null } else { json!(at) }
+}
+
+/// The number of executions of a lane in any of these states.
+pub fn count(lane: &LaneStats, states: &[CountedState]) -> u64 {
+    states.iter().map(|state| lane.count(*state)).sum()
 }
 
 /// The executions of a lane: every state with its number, also those without executions; null if
@@ -170,6 +198,22 @@ pub fn waitpoints(snapshot: &ExecutionSnapshot) -> Value {
         "waitpoints": snapshot.waitpoints,
         "signals": snapshot.signals,
     })
+}
+
+/// How far a part of the condition of a suspension is, in words.
+pub fn tallied(tally: &Tally) -> String {
+    let part = &tally.part;
+    let kind = match part.kind {
+        CountKind::DistinctSignals => "signals",
+        CountKind::DistinctWaitpoints => "waitpoints with a signal",
+        CountKind::DistinctSources => "sources of a signal",
+    };
+    let name = match &part.matcher {
+        SignalMatcher::Wildcard => String::new(),
+        SignalMatcher::ByName(name) => format!(" named {name}"),
+    };
+    let keys: Vec<&str> = part.waitpoints.iter().map(|key| key.as_str()).collect();
+    format!("{} of {} {kind}{name} at {}", tally.counted.len(), part.n, keys.join(", "))
 }
 
 /// A frame of the output of an attempt. A payload that is not text is in hexadecimal.

@@ -16,7 +16,7 @@ use super::timeline;
 use super::visitor::{Id, Shown, Visitor};
 use super::why;
 use crate::answer::Refusal;
-use crate::view::text_or_hex;
+use crate::view::{tallied, text_or_hex};
 
 /// The most bytes of a payload or a result that are shown.
 const MAX_SHOWN: usize = 16 << 10;
@@ -158,7 +158,7 @@ fn waitpoints(visitor: &Visitor, execution: &ExecutionSnapshot, now: TimestampMs
                     @if let Resumes::Signals(tallies) = &suspension.resumes {
                         ul {
                             @for tally in &tallies.parts {
-                                li { "It has " (why::tallied(tally)) "." }
+                                li { "It has " (tallied(tally)) "." }
                             }
                         }
                     }
