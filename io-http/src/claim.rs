@@ -1,16 +1,15 @@
 //! `POST /v1/workers/{worker_id}/claim`: asks for a grant for one worker.
 
-use std::collections::BTreeSet;
-
 use ff_core::agent::WorkerGrant;
 use ff_core::capability::Capabilities;
 use ff_core::error::Rejection;
-use ff_core::id::{ExecutionKind, LaneId, Namespace, WorkerId, WorkerInstanceId};
+use ff_core::id::{LaneId, Namespace, WorkerId, WorkerInstanceId};
 use ff_core::kinds::Kinds;
 use ff_core::null::or_default;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::grant::{audited, check_grant};
+use crate::kinds;
 
 /// The longest time that a request for work waits, in milliseconds.
 pub const MAX_WAIT_MS: u64 = 30_000;
@@ -33,12 +32,7 @@ pub struct ClaimForWorkerRequest {
     /// The namespace of the worker.
     pub namespace: Namespace,
     /// The kinds that the worker serves, a list in JSON. Absent: every kind.
-    #[serde(
-        default,
-        skip_serializing_if = "is_all",
-        serialize_with = "write_kinds",
-        deserialize_with = "read_kinds"
-    )]
+    #[serde(default, skip_serializing_if = "kinds::is_all", with = "kinds")]
     pub kinds: Kinds,
     /// The worker's capabilities. Absent: none.
     #[serde(default, deserialize_with = "or_default")]
@@ -104,22 +98,6 @@ impl ClaimForWorkerRequest {
 
 audited!(ClaimForWorkerRequest);
 
-fn is_all(kinds: &Kinds) -> bool {
-    *kinds == Kinds::All
-}
-
-fn write_kinds<S: Serializer>(kinds: &Kinds, serializer: S) -> Result<S::Ok, S::Error> {
-    match kinds {
-        Kinds::All => serializer.serialize_none(),
-        Kinds::Only(kinds) => kinds.serialize(serializer),
-    }
-}
-
-fn read_kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Kinds, D::Error> {
-    let kinds = Option::<BTreeSet<ExecutionKind>>::deserialize(deserializer)?;
-    Ok(kinds.map_or(Kinds::All, Kinds::Only))
-}
-
 /// The grant that a worker gets. In JSON, `kind` is `claim`, `resume` or `reclaim`, beside the
 /// fields of the grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +125,7 @@ impl From<WorkerGrant> for ClaimForWorkerResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ff_core::id::ExecutionKind;
     use serde_json::json;
 
     fn request() -> ClaimForWorkerRequest {
