@@ -313,6 +313,22 @@ impl Client {
         Ok(found.map(|(loaded, at)| snapshot(&loaded.execution, at)))
     }
 
+    /// Returns the number of commits of an execution's record, which changes with every change of
+    /// the execution; `None` when the namespace has no such execution. A program that polls an
+    /// execution reads the rest only when it has changed. Costs one call.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::describe`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn version(&self, id: &ExecutionId) -> Result<Option<u64>, SdkError> {
+        let (found, _) = self.read(id, &[]).await?;
+        Ok(found.map(|(loaded, _)| loaded.version.count))
+    }
+
     /// Reads a value that is stored beside an execution's record: its payload, its result, or the
     /// payload of a signal. Returns `None` when there is no such value.
     ///
