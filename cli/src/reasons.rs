@@ -5,11 +5,11 @@ use ff_sdk::{
     Delay, DurationMs, Interrupted, Reason, SignalMatcher, TimestampMs, Turn, WaitsFor, Why,
     Worker, WorkerState,
 };
+use ff_server::view;
 
 use crate::advice::{self, quoted};
 use crate::limits::is_limited;
 use crate::report::{Item, between, counted, lasting, printable, shortened, time, wire_name};
-use crate::waitpoints;
 
 /// The most characters of a failure's reason.
 const MAX_FAILURE_CHARS: usize = 400;
@@ -315,7 +315,7 @@ fn suspended_item(reason: &Reason, execution: &ExecutionSnapshot) -> Item {
             advice::ff(format!("signal {id} {key} {name} --token-file PATH"))
         ))
     });
-    item.and_then(parts.iter().map(|tally| format!("it has {}", waitpoints::counted(tally))))
+    item.and_then(parts.iter().map(|tally| format!("it has {}", view::tallied(tally))))
         .and_then(signal)
         .then(format!("to see its waitpoints: {}", advice::ff(format!("waitpoints {id}"))))
         .then(format!(

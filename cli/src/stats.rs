@@ -13,28 +13,6 @@ use crate::exit::{CliError, print, print_line, warn};
 use crate::report::table;
 use crate::terminal::fitted;
 
-/// The columns of the table after the lane, each with the states that it counts.
-const COLUMNS: [(&str, &[CountedState]); 9] = [
-    ("waiting", &[CountedState::Waiting, CountedState::Resumable]),
-    (
-        "blocked",
-        &[
-            CountedState::BlockedByOperator,
-            CountedState::BlockedByLaneState,
-            CountedState::BlockedByDependencies,
-            CountedState::BlockedByBudget,
-            CountedState::BlockedByQuota,
-            CountedState::BlockedByRoute,
-        ],
-    ),
-    ("delayed", &[CountedState::Delayed]),
-    ("active", &[CountedState::Active]),
-    ("suspended", &[CountedState::Suspended]),
-    ("completed", &[CountedState::Completed]),
-    ("failed", &[CountedState::Failed]),
-    ("cancelled", &[CountedState::Cancelled, CountedState::Skipped]),
-    ("expired", &[CountedState::Expired]),
-];
 /// The columns that are shown although all their numbers are 0.
 const ALWAYS: [&str; 3] = ["waiting", "active", "completed"];
 
@@ -70,13 +48,10 @@ pub async fn stats(args: StatsArgs) -> Result<ExitCode, CliError> {
 
 /// The table. Most of the columns in which all numbers are 0 are left out.
 fn text(lanes: &[LaneStats], counted: bool) -> String {
-    let number = |lane: &LaneStats, states: &[CountedState]| -> u64 {
-        states.iter().map(|state| lane.count(*state)).sum()
-    };
     let shown = |(name, states): &&(&str, &[CountedState])| {
-        counted && (ALWAYS.contains(name) || lanes.iter().any(|lane| number(lane, states) > 0))
+        counted && (ALWAYS.contains(name) || lanes.iter().any(|lane| view::count(lane, states) > 0))
     };
-    let columns: Vec<_> = COLUMNS.iter().filter(shown).collect();
+    let columns: Vec<_> = view::STATE_COLUMNS.iter().filter(shown).collect();
     let mut header = vec!["lane", "oldest waiting"];
     header.extend(columns.iter().map(|(name, _)| *name));
     let mut rows = table(&header);
@@ -85,7 +60,7 @@ fn text(lanes: &[LaneStats], counted: bool) -> String {
     }
     for lane in lanes {
         let oldest = lane.oldest.map_or_else(|| "-".to_owned(), age);
-        let numbers = columns.iter().map(|(_, states)| number(lane, states).to_string());
+        let numbers = columns.iter().map(|(_, states)| view::count(lane, states).to_string());
         rows.add_row([lane.lane.to_string(), oldest].into_iter().chain(numbers));
     }
     fitted(rows)

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use comfy_table::Table;
+use ff_sdk::ExecutionId;
 use ff_sdk::core::execution::{
-    ExecutionSnapshot, Join, Resumes, SuspensionSnapshot, Tallies, Tally, WaitpointSnapshot,
+    ExecutionSnapshot, Join, Resumes, SuspensionSnapshot, Tallies, WaitpointSnapshot,
     WaitpointState,
 };
-use ff_sdk::{CountKind, ExecutionId, SignalMatcher};
 use ff_server::view;
 
 use crate::advice;
@@ -51,7 +51,7 @@ pub fn rows(id: &ExecutionId, suspension: &SuspensionSnapshot) -> Vec<(&'static 
     }
     match &suspension.resumes {
         Resumes::Signals(tallies) => {
-            rows.extend(tallies.parts.iter().map(|tally| ("counted", counted(tally))));
+            rows.extend(tallies.parts.iter().map(|tally| ("counted", view::tallied(tally))));
             rows.extend(joined(tallies).map(|needed| ("needed", needed)));
         }
         Resumes::OperatorOnly => {
@@ -82,22 +82,6 @@ fn joined(tallies: &Tallies) -> Option<String> {
     }
     let needed = texts.pop()?;
     Some(needed.trim_start_matches('(').trim_end_matches(')').to_owned())
-}
-
-/// How far a part of the condition is.
-pub fn counted(tally: &Tally) -> String {
-    let part = &tally.part;
-    let kind = match part.kind {
-        CountKind::DistinctSignals => "signals",
-        CountKind::DistinctWaitpoints => "waitpoints with a signal",
-        CountKind::DistinctSources => "sources of a signal",
-    };
-    let name = match &part.matcher {
-        SignalMatcher::Wildcard => String::new(),
-        SignalMatcher::ByName(name) => format!(" named {name}"),
-    };
-    let keys: Vec<&str> = part.waitpoints.iter().map(|key| key.as_str()).collect();
-    format!("{} of {} {kind}{name} at {}", tally.counted.len(), part.n, keys.join(", "))
 }
 
 fn waitpoint_table(waitpoints: &[WaitpointSnapshot]) -> Table {

@@ -1,21 +1,18 @@
 //! `POST /v1/workers/{worker_id}/claim`: asks for a grant for one worker.
 
-use std::collections::BTreeSet;
-
 use ff_core::agent::WorkerGrant;
 use ff_core::capability::Capabilities;
 use ff_core::error::Rejection;
-use ff_core::execution::GrantAudit;
-use ff_core::id::{ExecutionKind, LaneId, Namespace, WorkerId, WorkerInstanceId};
+use ff_core::id::{LaneId, Namespace, WorkerId, WorkerInstanceId};
 use ff_core::kinds::Kinds;
 use ff_core::null::or_default;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+
+use crate::grant::{audited, check_grant};
+use crate::kinds;
 
 /// The longest time that a request for work waits, in milliseconds.
 pub const MAX_WAIT_MS: u64 = 30_000;
-
-/// The bounds of the validity period of a grant, in milliseconds.
-const GRANT_TTL_MS: std::ops::RangeInclusive<u64> = 1..=60_000;
 
 /// A request for a grant for one worker. The answer is [`ClaimForWorkerResponse`] with status 200,
 /// or an empty body with status 204 if there is no work.
@@ -35,12 +32,7 @@ pub struct ClaimForWorkerRequest {
     /// The namespace of the worker.
     pub namespace: Namespace,
     /// The kinds that the worker serves, a list in JSON. Absent: every kind.
-    #[serde(
-        default,
-        skip_serializing_if = "is_all",
-        serialize_with = "write_kinds",
-        deserialize_with = "read_kinds"
-    )]
+    #[serde(default, skip_serializing_if = "kinds::is_all", with = "kinds")]
     pub kinds: Kinds,
     /// The worker's capabilities. Absent: none.
     #[serde(default, deserialize_with = "or_default")]
@@ -96,49 +88,15 @@ impl ClaimForWorkerRequest {
             let problem = format!("is {}, which cannot stand in a path", self.worker_id);
             return Err(Rejection::InvalidInput { field: "worker_id", problem });
         }
-        check_grant_ttl(self.grant_ttl_ms)?;
         if self.wait_ms > MAX_WAIT_MS {
             let problem = format!("is {}: it must be 0 to {MAX_WAIT_MS}", self.wait_ms);
             return Err(Rejection::InvalidInput { field: "wait_ms", problem });
         }
-        self.audit().check()
-    }
-
-    /// Returns the data to store with the grant.
-    pub fn audit(&self) -> GrantAudit {
-        GrantAudit {
-            instance: Some(self.worker_instance_id.clone()),
-            capability_hash: self.capability_hash.clone(),
-            route_snapshot_json: self.route_snapshot_json.clone(),
-            admission_summary: self.admission_summary.clone(),
-        }
+        check_grant(self.grant_ttl_ms, &self.audit())
     }
 }
 
-/// Checks the validity period of a grant.
-pub(crate) fn check_grant_ttl(grant_ttl_ms: u64) -> Result<(), Rejection> {
-    if GRANT_TTL_MS.contains(&grant_ttl_ms) {
-        return Ok(());
-    }
-    let problem = format!("is {grant_ttl_ms}: it must be 1 to 60000");
-    Err(Rejection::InvalidInput { field: "grant_ttl_ms", problem })
-}
-
-fn is_all(kinds: &Kinds) -> bool {
-    *kinds == Kinds::All
-}
-
-fn write_kinds<S: Serializer>(kinds: &Kinds, serializer: S) -> Result<S::Ok, S::Error> {
-    match kinds {
-        Kinds::All => serializer.serialize_none(),
-        Kinds::Only(kinds) => kinds.serialize(serializer),
-    }
-}
-
-fn read_kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Kinds, D::Error> {
-    let kinds = Option::<BTreeSet<ExecutionKind>>::deserialize(deserializer)?;
-    Ok(kinds.map_or(Kinds::All, Kinds::Only))
-}
+audited!(ClaimForWorkerRequest);
 
 /// The grant that a worker gets. In JSON, `kind` is `claim`, `resume` or `reclaim`, beside the
 /// fields of the grant.
@@ -167,6 +125,7 @@ impl From<WorkerGrant> for ClaimForWorkerResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ff_core::id::ExecutionKind;
     use serde_json::json;
 
     fn request() -> ClaimForWorkerRequest {

@@ -4,14 +4,16 @@
 //! and when it is overloaded or its store does not answer (429, 502, 503, 504). All repeats have
 //! the same request ID. An answer in which a rule of the engine decided is final.
 
+mod operate;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::error::Applied;
-use ff_core::id::{ExecutionId, RequestId};
+use ff_core::id::{ExecutionId, Namespace, RequestId};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
@@ -30,6 +32,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The maximum size of an answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// The maximum size of an answer that lists something, in bytes.
+const MAX_LIST_BYTES: usize = 64 << 20;
 
 /// The reason why there is no transport to a server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,11 +95,35 @@ enum Repeats {
 /// A call.
 struct Call<'a> {
     name: &'static str,
+    method: Method,
     path: &'a [&'a str],
+    /// The namespace, if the path or the body does not imply it.
+    namespace: Option<&'a Namespace>,
+    /// Another parameter of the query.
+    query: Option<(&'a str, &'a str)>,
     request_id: &'a RequestId,
     repeats: Repeats,
     /// How long the server may wait before it answers.
     wait: Duration,
+    /// The maximum size of the answer, in bytes.
+    most: usize,
+}
+
+impl<'a> Call<'a> {
+    /// A call that posts its body to a path.
+    fn post(name: &'static str, path: &'a [&'a str], request_id: &'a RequestId) -> Self {
+        Self {
+            name,
+            method: Method::POST,
+            path,
+            namespace: None,
+            query: None,
+            request_id,
+            repeats: Repeats::Always,
+            wait: Duration::ZERO,
+            most: MAX_ANSWER_BYTES,
+        }
+    }
 }
 
 /// The result of one try that failed.
@@ -170,15 +198,11 @@ impl HttpTransport {
         request: &ClaimForWorkerRequest,
         request_id: &RequestId,
     ) -> Result<Option<ClaimForWorkerResponse>, CallError> {
-        let call = Call {
-            name: "claim_for_worker",
-            path: &["v1", "workers", request.worker_id.as_str(), "claim"],
-            request_id,
-            // A grant whose answer was lost expires unused.
-            repeats: Repeats::Always,
-            wait: Duration::from_millis(request.wait_ms),
-        };
-        self.post(&call, request).await
+        let path = ["v1", "workers", request.worker_id.as_str(), "claim"];
+        let wait = Duration::from_millis(request.wait_ms);
+        // It is always repeated: a grant whose answer was lost expires unused.
+        let call = Call { wait, ..Call::post("claim_for_worker", &path, request_id) };
+        self.call(&call, Some(request)).await
     }
 
     /// Asks for a grant for an execution whose lease was lost. A repeat with the same request ID
@@ -197,14 +221,10 @@ impl HttpTransport {
         request: &IssueReclaimGrantRequest,
         request_id: &RequestId,
     ) -> Result<IssueReclaimGrantResponse, CallError> {
-        let call = Call {
-            name: "issue_reclaim_grant",
-            path: &["v1", "executions", &id.url_safe(), "reclaim"],
-            request_id,
-            repeats: Repeats::Always,
-            wait: Duration::ZERO,
-        };
-        self.post(&call, request).await?.ok_or_else(|| unexpected(&call, "an empty answer"))
+        let id = id.url_safe();
+        let path = ["v1", "executions", &id, "reclaim"];
+        let call = Call::post("issue_reclaim_grant", &path, request_id);
+        self.answered(&call, Some(request)).await
     }
 
     /// Rotates the secret of waitpoint tokens. The call is not repeated once it may have been
@@ -222,31 +242,37 @@ impl HttpTransport {
         request: &RotateWaitpointSecretRequest,
         request_id: &RequestId,
     ) -> Result<RotateWaitpointSecretResponse, CallError> {
-        let call = Call {
-            name: "rotate_waitpoint_secret",
-            path: &["v1", "admin", "rotate-waitpoint-secret"],
-            request_id,
-            repeats: Repeats::UnlessApplied,
-            wait: Duration::ZERO,
-        };
-        self.post(&call, request).await?.ok_or_else(|| unexpected(&call, "an empty answer"))
+        let path = ["v1", "admin", "rotate-waitpoint-secret"];
+        let call = Call::post("rotate_waitpoint_secret", &path, request_id);
+        let call = Call { repeats: Repeats::UnlessApplied, ..call };
+        self.answered(&call, Some(request)).await
+    }
+
+    /// Makes a call whose answer has a body.
+    async fn answered<T: DeserializeOwned>(
+        &self,
+        call: &Call<'_>,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, CallError> {
+        self.call(call, body).await?.ok_or_else(|| unexpected(call, "an empty answer"))
     }
 
     /// Makes a call until it is answered, refused, or its time is over. `None` for status 204.
-    async fn post<T: DeserializeOwned>(
+    async fn call<T: DeserializeOwned>(
         &self,
         call: &Call<'_>,
-        body: &impl Serialize,
+        body: Option<&impl Serialize>,
     ) -> Result<Option<T>, CallError> {
-        let body = serde_json::to_vec(body).expect("a request is valid JSON");
+        let body = body.map(|body| serde_json::to_vec(body).expect("a request is valid JSON"));
         let deadline = Instant::now() + self.call_timeout + call.wait;
         let (mut tries, mut in_doubt) = (0, false);
         loop {
-            let failed = match tokio::time::timeout_at(deadline, self.send(call, &body)).await {
-                Ok(Ok((status, answer))) => return read_answer(call, status, &answer),
-                Ok(Err(failed)) => failed,
-                Err(_) => unanswered(call, self.call_timeout + call.wait),
-            };
+            let failed =
+                match tokio::time::timeout_at(deadline, self.send(call, body.as_deref())).await {
+                    Ok(Ok((status, answer))) => return read_answer(call, status, &answer),
+                    Ok(Err(failed)) => failed,
+                    Err(_) => unanswered(call, self.call_timeout + call.wait),
+                };
             in_doubt |= failed.in_doubt;
             let wait = failed.retry_after.unwrap_or_else(|| backoff::after(tries));
             let may_repeat = !in_doubt || call.repeats == Repeats::Always;
@@ -260,25 +286,40 @@ impl HttpTransport {
     }
 
     /// Sends a call once. Returns the status and the body of an answer that reports success.
-    async fn send(&self, call: &Call<'_>, body: &[u8]) -> Result<(StatusCode, Vec<u8>), Failed> {
-        let mut url = self.base.clone();
-        // A base URL with a host can have a path.
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(call.path);
-        }
+    async fn send(
+        &self,
+        call: &Call<'_>,
+        body: Option<&[u8]>,
+    ) -> Result<(StatusCode, Vec<u8>), Failed> {
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let request_id = HeaderValue::from_str(call.request_id.as_str());
         headers.insert(IDEMPOTENCY_KEY, request_id.expect("an ID is printable ASCII"));
         headers.extend(self.token.clone().map(|token| (AUTHORIZATION, token)));
-        let request = self.http.post(url).headers(headers).body(body.to_vec());
-        let response = request.send().await.map_err(|error| lost(call, &error))?;
+        let mut request = self.http.request(call.method.clone(), self.url(call));
+        if let Some(body) = body {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request = request.body(body.to_vec());
+        }
+        let response = request.headers(headers).send().await.map_err(|error| lost(call, &error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let answer = read_body(call, response).await?;
         match status.is_success() {
             true => Ok((status, answer)),
             false => Err(refused(call, status, &headers, &answer)),
         }
+    }
+
+    fn url(&self, call: &Call<'_>) -> Url {
+        let mut url = self.base.clone();
+        // A base URL with a host can have a path.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(call.path);
+        }
+        let namespace = call.namespace.map(|namespace| ("namespace", namespace.as_str()));
+        for (name, value) in namespace.into_iter().chain(call.query) {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        url
     }
 }
 
@@ -376,8 +417,8 @@ fn ended(failed: Failed, in_doubt: bool) -> CallError {
 async fn read_body(call: &Call<'_>, mut response: Response) -> Result<Vec<u8>, Failed> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| lost(call, &error))? {
-        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            let what = format!("an answer of more than {MAX_ANSWER_BYTES} bytes");
+        if body.len() + chunk.len() > call.most {
+            let what = format!("an answer of more than {} bytes", call.most);
             let error = unexpected(call, &what);
             return Err(Failed { error, again: false, in_doubt: true, retry_after: None });
         }

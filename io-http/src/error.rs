@@ -120,6 +120,11 @@ impl ApiError {
         RejectionKind::from_wire_name(&self.error.kind)
     }
 
+    /// Returns whether something that the call names does not exist, or the caller does not see it.
+    pub fn is_not_found(&self) -> bool {
+        self.status == 404 && self.rejection_kind() == Some(RejectionKind::NotFound)
+    }
+
     /// Returns whether the call may have taken effect.
     pub fn may_be_applied(&self) -> bool {
         let applied = self.error.details.get("applied");

@@ -3,6 +3,8 @@
 //! - [`ErrorBody`] is the body of every error; [`ApiError`] is what a client reads from it.
 //! - [`ClaimForWorkerRequest`], [`IssueReclaimGrantRequest`], [`RotateWaitpointSecretRequest`] and
 //!   their responses are the bodies of the administrative calls.
+//! - [`LaneView`], [`QuotaView`], [`BudgetView`], [`WorkerView`] and [`WhyView`] are the bodies of
+//!   answers about lanes, quotas, budgets, workers and waiting executions.
 //! - `HttpTransport` makes the calls of a client, with the feature `client`.
 //! - [`IDEMPOTENCY_KEY`] is the header that identifies a call, so that a repeat is recognised.
 //!
@@ -16,8 +18,11 @@ mod claim;
 #[cfg(feature = "client")]
 mod client;
 mod error;
+mod grant;
+mod kinds;
 mod reclaim;
 mod secret;
+mod view;
 
 pub use claim::{ClaimForWorkerRequest, ClaimForWorkerResponse, MAX_WAIT_MS};
 #[cfg(feature = "client")]
@@ -25,6 +30,10 @@ pub use client::{CallError, HttpTransport, TransportError};
 pub use error::{ApiError, ErrorBody, ErrorDetail};
 pub use reclaim::{IssueReclaimGrantRequest, IssueReclaimGrantResponse};
 pub use secret::{RotateWaitpointSecretRequest, RotateWaitpointSecretResponse, SecretHex};
+pub use view::{
+    BudgetView, CandidateView, HolderView, LaneChangeView, LaneView, QuotaLimitsView, QuotaUseView,
+    QuotaView, TurnView, WhyView, WorkerView,
+};
 
 /// The header with the ID of a call, which is the same in each repeat of it.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";

@@ -2,13 +2,12 @@
 
 use ff_core::capability::Capabilities;
 use ff_core::error::Rejection;
-use ff_core::execution::GrantAudit;
 use ff_core::grant::ReclaimGrant;
 use ff_core::id::{LaneId, WorkerId, WorkerInstanceId};
 use ff_core::null::or_default;
 use serde::{Deserialize, Serialize};
 
-use crate::claim::check_grant_ttl;
+use crate::grant::{audited, check_grant};
 
 /// A request for a reclaim grant. The answer is [`IssueReclaimGrantResponse`] with status 200.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,20 +43,11 @@ impl IssueReclaimGrantRequest {
     ///
     /// [`Rejection::InvalidInput`] with the first field that is out of its bounds.
     pub fn check(&self) -> Result<(), Rejection> {
-        check_grant_ttl(self.grant_ttl_ms)?;
-        self.audit().check()
-    }
-
-    /// Returns the data to store with the grant.
-    pub fn audit(&self) -> GrantAudit {
-        GrantAudit {
-            instance: Some(self.worker_instance_id.clone()),
-            capability_hash: self.capability_hash.clone(),
-            route_snapshot_json: self.route_snapshot_json.clone(),
-            admission_summary: self.admission_summary.clone(),
-        }
+        check_grant(self.grant_ttl_ms, &self.audit())
     }
 }
+
+audited!(IssueReclaimGrantRequest);
 
 /// The outcome of a request for a reclaim grant. In JSON, `status` is `granted`, beside the fields
 /// of the grant, or `reclaim_cap_exceeded`.

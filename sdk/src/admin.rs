@@ -1,6 +1,7 @@
-//! The admin client: grants, record formats and waitpoint secrets.
+//! The admin client: grants, record formats, waitpoint secrets, lanes and limits.
 
 mod embedded;
+mod operate;
 
 use std::sync::Arc;
 
@@ -20,8 +21,9 @@ use crate::host::system_entropy;
 
 use embedded::Embedded;
 
-/// The admin client: issues grants to workers, activates record formats, and rotates the secrets of
-/// waitpoint tokens (`docs/spec.md`, 9 and 11).
+/// The admin client: issues grants to workers, activates record formats, rotates the secrets of
+/// waitpoint tokens, sets lanes, and reads quotas, budgets, workers and the reasons why an
+/// execution waits (`docs/spec.md`, 7, 9 and 11).
 ///
 /// [`FlowFabricAdminClient::new`] makes the calls of a server over HTTP, with the feature `http`.
 /// [`FlowFabricAdminClient::connect_with`] carries them out in this process. Both behave the same,

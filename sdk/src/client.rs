@@ -53,7 +53,7 @@ pub use result::{ExecutionResult, History, HistoryEntry};
 pub use scans::{QuarantinePage, Quarantined};
 pub use stats::{LaneStats, Stats};
 pub use streams::{Tail, TailItem};
-pub use why::{Interrupted, Turn, Why};
+pub use why::{Turn, Why};
 pub use workers::{Unserved, WorkerPage, WorkerPosition};
 
 /// A client of one namespace: submits executions, waits for their results, cancels and replays
@@ -136,9 +136,13 @@ impl Client {
         let sources = Sources { seed, clock, omit_counts, ends_refused: true };
         let connection =
             Connection::open(backend, config.partition_config, context, sources).await?;
-        let connection = Arc::new(connection);
+        Ok(Self::over(config, Arc::new(connection)))
+    }
+
+    /// A client over a connection.
+    pub(crate) fn over(config: ClientConfig, connection: Arc<Connection>) -> Self {
         let end_watches = Arc::new(EndWatches::new(connection.clone()));
-        Ok(Self::of(config, connection, end_watches))
+        Self::of(config, connection, end_watches)
     }
 
     /// A client for another namespace over the same connection. Nothing is sent.
@@ -307,6 +311,22 @@ impl Client {
     pub async fn describe(&self, id: &ExecutionId) -> Result<Option<ExecutionSnapshot>, SdkError> {
         let (found, _) = self.read(id, &[]).await?;
         Ok(found.map(|(loaded, at)| snapshot(&loaded.execution, at)))
+    }
+
+    /// Returns the number of commits of an execution's record, which changes with every change of
+    /// the execution; `None` when the namespace has no such execution. A program that polls an
+    /// execution reads the rest only when it has changed. Costs one call.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::describe`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn version(&self, id: &ExecutionId) -> Result<Option<u64>, SdkError> {
+        let (found, _) = self.read(id, &[]).await?;
+        Ok(found.map(|(loaded, _)| loaded.version.count))
     }
 
     /// Reads a value that is stored beside an execution's record: its payload, its result, or the

@@ -75,9 +75,8 @@ pub use audit::{AuditProgress, AuditReport, Auditor};
 pub use builder::{WorkerBuilder, unique_name};
 pub use client::{
     BudgetSettings, Bulk, BulkCommand, BulkOutcome, BulkPage, BulkResult, Client, ExecutionResult,
-    History, HistoryEntry, Interrupted, LaneNote, LaneStats, LaneStatus, QuarantinePage,
-    Quarantined, QueueGauges, Stats, Tail, TailItem, Turn, Unserved, Why, WorkerPage,
-    WorkerPosition,
+    History, HistoryEntry, LaneNote, LaneStats, LaneStatus, QuarantinePage, Quarantined,
+    QueueGauges, Stats, Tail, TailItem, Turn, Unserved, Why, WorkerPage, WorkerPosition,
 };
 pub use config::{ClientConfig, WorkerConfig};
 pub use connect::{StoreOptions, open};
@@ -130,8 +129,8 @@ pub use ff_core::error::{
 pub use ff_core::execution::{
     AnyOutcome, Attempt, AttemptEnd, AttemptKind, AttemptSummary, BlockKind, ClaimKind, Claimed,
     CloseReason, Command, Counted, Counts, CreateOutcome, Delay, Event, EventKind,
-    ExecutionSnapshot, FailOutcome, Frame, GrantAudit, GrantSnapshot, IssuedWaitpoint, Join,
-    LeaseSnapshot, LimitState, Outcome, Progress, Reason, ReleaseOutcome, Replayed, Resumed,
+    ExecutionSnapshot, FailOutcome, Frame, GrantAudit, GrantSnapshot, Interrupted, IssuedWaitpoint,
+    Join, LeaseSnapshot, LimitState, Outcome, Progress, Reason, ReleaseOutcome, Replayed, Resumed,
     ResumedBy, Resumes, Resumption, Revoked, SignalContext, SignalEffect, SignalOutcome,
     SuspensionSnapshot, Tallies, Tally, Timeout, ValueKind, WaitpointSnapshot, WaitpointState,
     WaitsFor, WorkFailure,
@@ -173,9 +172,10 @@ pub use ff_core::token::{Fingerprint, Kid, Rotation, Secret, SecretInfo, Waitpoi
 
 /// The requests and responses of [`FlowFabricAdminClient`].
 pub use ff_io_http::{
-    ClaimForWorkerRequest, ClaimForWorkerResponse, IssueReclaimGrantRequest,
-    IssueReclaimGrantResponse, RotateWaitpointSecretRequest, RotateWaitpointSecretResponse,
-    SecretHex,
+    BudgetView, CandidateView, ClaimForWorkerRequest, ClaimForWorkerResponse, HolderView,
+    IssueReclaimGrantRequest, IssueReclaimGrantResponse, LaneChangeView, LaneView, QuotaLimitsView,
+    QuotaUseView, QuotaView, RotateWaitpointSecretRequest, RotateWaitpointSecretResponse,
+    SecretHex, TurnView, WhyView, WorkerView,
 };
 
 /// The commands that [`Client::execute`](crate::Client::execute) takes, and their outcomes.

@@ -88,3 +88,21 @@ fn problem(meaning: &str) -> Response {
     let content = ContentBuilder::new().schema(Some(schema)).build();
     ResponseBuilder::new().description(meaning).content("application/json", content).build()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The format `int64`, which utoipa gives to a `u64`, has half of its values.
+    #[test]
+    fn the_times_of_a_filter_have_no_sign() {
+        let document = serde_json::to_value(document()).unwrap();
+        let parameters = document["paths"]["/v1/executions"]["get"]["parameters"].as_array();
+        let is_time = |one: &&Value| one["name"].as_str().unwrap().starts_with("created_");
+        let formats = parameters.unwrap().iter().filter(is_time);
+        let formats: Vec<_> = formats.map(|one| one["schema"]["format"].as_str()).collect();
+        assert_eq!(formats, [Some("uint64"), Some("uint64")]);
+    }
+}

@@ -6,6 +6,7 @@ mod fuzz;
 mod mutants;
 mod packages;
 mod proof;
+mod routes;
 mod shell;
 mod simulate;
 mod soak;
@@ -40,7 +41,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Measure the engine on memory and on a private Valkey
     Bench(bench::Args),
-    /// Run every crash scenario many times with many executions (about an hour)
+    /// Run every crash scenario many times with many executions, and random requests to each route
+    /// of `ff serve` (more than an hour)
     Soak(soak::Args),
     /// Regenerate the generated pages of docs/, and build the API documentation
     Docs,

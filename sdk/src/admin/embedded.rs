@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use ff_core::agent::{Scheduler, Served, WorkerRequest};
 use ff_core::backend::{EngineBackend, WakeUps};
 use ff_core::execution::{IssueClaimGrant, IssueReclaimGrant, ReclaimGranted};
-use ff_core::id::{ExecutionId, GrantId, RequestId};
+use ff_core::id::{ExecutionId, GrantId, Namespace, RequestId};
 use ff_core::op::{ActivateFormat, ListSecrets, OperationContext, RotateSecret};
 use ff_core::resource::ResourceKind;
 use ff_core::store::Topic;
@@ -18,6 +18,8 @@ use ff_io_http::{
 };
 use tokio::time::{Duration, Instant};
 
+use crate::client::Client;
+use crate::config::ClientConfig;
 use crate::error::SdkError;
 use crate::shared::{Connection, Sources, lock};
 use crate::wake_ups::{drain, wait_for};
@@ -25,9 +27,14 @@ use crate::wake_ups::{drain, wait_for};
 /// The longest time between two looks for work of a call that waits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// The namespace of the client whose calls each name another one.
+const NO_NAMESPACE: &str = "-";
+
 /// A connection to a store, with the scheduler of its grants.
 pub(super) struct Embedded {
-    connection: Connection,
+    connection: Arc<Connection>,
+    /// A client over the connection, for the calls that a [`Client`] has too.
+    client: Client,
     scheduler: Mutex<Scheduler>,
 }
 
@@ -35,13 +42,19 @@ impl Embedded {
     pub(super) async fn connect(backend: Arc<dyn EngineBackend>) -> Result<Self, SdkError> {
         let context = OperationContext::new(DurationMs::from_secs(30), Codec::default());
         let sources = Sources { ends_refused: true, ..Sources::default() };
-        let connection = Connection::open(backend, None, context, sources).await?;
+        let connection = Arc::new(Connection::open(backend, None, context, sources).await?);
+        let client = Client::over(ClientConfig::new(NO_NAMESPACE)?, connection.clone());
         let scheduler = Scheduler::new(
             connection.partitions,
             connection.context().clone(),
             connection.entropy(),
         );
-        Ok(Self { connection, scheduler: Mutex::new(scheduler) })
+        Ok(Self { connection, client, scheduler: Mutex::new(scheduler) })
+    }
+
+    /// The client of a namespace.
+    pub(super) fn client(&self, namespace: &Namespace) -> Client {
+        self.client.in_namespace(namespace)
     }
 
     /// Looks for work until there is some, or the time that the request may wait is over.

@@ -6,6 +6,7 @@ use ff_core::id::LaneId;
 use ff_core::lane::{LaneChange, LaneSetting, LaneState, Lanes, SetLane};
 use ff_core::op::{ChangeResource, ReadResources};
 use ff_core::store::IndexName;
+use ff_io_http::LaneView;
 
 use super::Client;
 use crate::error::SdkError;
@@ -20,6 +21,13 @@ pub struct LaneStatus {
     pub setting: LaneSetting,
     /// Whether executions wait in it that a worker could claim, if the lane starts work.
     pub has_waiting: bool,
+}
+
+impl From<LaneStatus> for LaneView {
+    fn from(status: LaneStatus) -> Self {
+        let LaneStatus { lane, setting, has_waiting } = status;
+        Self::new(lane, setting, has_waiting)
+    }
 }
 
 /// Why a lane is changed, and by whom, for those who look at it later.

@@ -4,19 +4,18 @@ use std::collections::BTreeSet;
 
 use ff_core::error::{EngineError, Rejection, RejectionKind};
 use ff_core::execution::{
-    BlockKind, Execution, ExecutionSnapshot, Judgement, LimitState, Reason, judge, not_served,
-    snapshot,
+    BlockKind, Execution, ExecutionSnapshot, Interrupted, Judgement, LimitState, Reason, judge,
+    not_served, snapshot,
 };
-use ff_core::id::{AttemptIndex, ExecutionId, WorkerId, WorkerInstanceId};
+use ff_core::id::ExecutionId;
 use ff_core::limits::Limits;
 use ff_core::op::{Query, ReadExecution, ReadLanes, load};
 use ff_core::quota::QuotaRef;
 use ff_core::registry::Worker;
-use ff_core::state::{AttemptState, OwnershipState};
 use ff_core::store::bounds::MAX_READ_RECORDS;
 use ff_core::store::{IndexName, Scan, ScanOrder, Topic, Version};
 use ff_core::time::TimestampMs;
-use serde::Serialize;
+use ff_io_http::{CandidateView, TurnView, WhyView};
 
 use super::Client;
 use crate::error::SdkError;
@@ -47,58 +46,6 @@ pub struct Why {
     pub workers: Vec<Worker>,
 }
 
-/// The interruption of an attempt that waits to be continued or taken over. It does not hold the
-/// execution back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "cause")]
-#[non_exhaustive]
-pub enum Interrupted {
-    /// The lease of its worker expired: the next worker starts another attempt.
-    LeaseExpired {
-        /// The attempt.
-        attempt: AttemptIndex,
-        /// The worker that lost the lease.
-        worker: WorkerId,
-        /// Its process.
-        instance: WorkerInstanceId,
-        /// When the lease expired.
-        at: TimestampMs,
-    },
-    /// An operator revoked the lease of its worker: the next worker starts another attempt.
-    LeaseRevoked {
-        /// The attempt.
-        attempt: AttemptIndex,
-        /// The worker that lost the lease.
-        worker: WorkerId,
-        /// Its process.
-        instance: WorkerInstanceId,
-    },
-    /// It was suspended, or delayed by its worker, and is resumed: the attempt goes on.
-    Resumed {
-        /// The attempt.
-        attempt: AttemptIndex,
-    },
-}
-
-impl Interrupted {
-    fn of(execution: &ExecutionSnapshot) -> Option<Self> {
-        let attempt = execution.attempt_index?;
-        let Some(lease) = &execution.lease else {
-            let is_open = execution.suspension.is_none() && execution.outcome.is_none();
-            let is_over = execution.state.attempt_state == AttemptState::AttemptInterrupted;
-            return (is_open && is_over).then_some(Self::Resumed { attempt });
-        };
-        let (worker, instance) = (lease.worker_id.clone(), lease.worker_instance_id.clone());
-        match execution.state.ownership_state {
-            OwnershipState::LeaseRevoked => Some(Self::LeaseRevoked { attempt, worker, instance }),
-            OwnershipState::LeaseExpiredReclaimable => {
-                Some(Self::LeaseExpired { attempt, worker, instance, at: lease.expires_at })
-            }
-            OwnershipState::Leased | OwnershipState::Unowned => None,
-        }
-    }
-}
-
 /// The turn of an execution that a worker may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -114,6 +61,18 @@ pub struct Turn {
 impl Turn {
     /// How many executions are counted at most: 100.
     pub const COUNTED: u32 = 100;
+}
+
+impl From<&Why> for WhyView {
+    fn from(why: &Why) -> Self {
+        let mut view = Self::new(&why.execution, why.version, why.at);
+        view.reasons = why.reasons.clone();
+        view.limits = why.limits.clone();
+        view.turn = why.turn.map(|Turn { ahead, programs }| TurnView { ahead, programs });
+        view.interrupted = why.interrupted.clone();
+        view.workers = why.workers.iter().map(|one| CandidateView::new(one, why.at)).collect();
+        view
+    }
 }
 
 impl Client {

@@ -1,6 +1,8 @@
 //! One execution: why it does not run, what can be done, its attempts, waitpoints and output.
 
 use axum::extract::Query;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
 use ff_sdk::{
     AttemptIndex, EngineError, ExecutionId, ExecutionSnapshot, Priority, Resumes, SdkError,
     TimestampMs, ValueKind, WaitpointSnapshot,
@@ -16,7 +18,7 @@ use super::timeline;
 use super::visitor::{Id, Shown, Visitor};
 use super::why;
 use crate::answer::Refusal;
-use crate::view::text_or_hex;
+use crate::view::{tallied, text_or_hex};
 
 /// The most bytes of a payload or a result that are shown.
 const MAX_SHOWN: usize = 16 << 10;
@@ -28,28 +30,35 @@ pub(super) struct Wanted {
     attempt: Option<u32>,
 }
 
-/// The page.
+/// The header of a request for an update: the version of the execution that the page shows.
+const SHOWN_VERSION: HeaderName = HeaderName::from_static("x-shown-version");
+
+/// The page. The answer to a request for an update is empty if the execution has not changed since,
+/// and otherwise lacks the parts that are not updated: the values and the output.
 pub(super) async fn show(
     visitor: Visitor,
     Id(id): Id,
     Query(wanted): Query<Wanted>,
-) -> Shown<Markup> {
+    headers: HeaderMap,
+) -> Shown<Response> {
     let client = &visitor.client;
+    let shown = headers.get(SHOWN_VERSION);
+    if let Some(shown) = shown
+        && let Some(version) = client.version(&id).await?
+        && *shown == version.to_string()
+    {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let explained = client.why(&id).await?.ok_or_else(|| Refusal::not_found("execution"))?;
     let (execution, now) = (&explained.execution, explained.at);
-    let (payload, result, history) = tokio::join!(
-        client.value(&id, ValueKind::Payload),
-        client.value(&id, ValueKind::Result),
-        client.history(&id),
-    );
-    let history = history?;
+    let history = client.history(&id).await?;
     let attempt = wanted.attempt.map(AttemptIndex).or_else(|| execution.latest_attempt());
-    let output = match attempt {
-        Some(attempt) => Some(output::section(&visitor, &id, attempt, execution).await?),
-        None => None,
+    let still = match shown {
+        Some(_) => None,
+        None => Some(still(&visitor, execution, attempt).await?),
     };
     let content = html! {
-        p.lead data-live="state" {
+        p.lead data-live="state" data-version=(explained.version) {
             (layout::state(execution.state.public_state)) " "
             (execution.kind) " in lane "
             a href=(executions::of_lane(&visitor, &execution.lane)) { (execution.lane) }
@@ -66,8 +75,7 @@ pub(super) async fn show(
             h2 #attempts { "Attempts" }
             div data-live="attempts" { (timeline::attempts(&visitor, &id, execution, now)) }
         }
-        @if let Some(output) = output { (output) }
-        (values(&payload, &result))
+        @if let Some(still) = still { (still) }
         section aria-labelledby="facts" {
             h2 #facts { "Properties" }
             div data-live="facts" { (facts(execution, now)) }
@@ -77,7 +85,32 @@ pub(super) async fn show(
             div data-live="events" { (timeline::events(&history, now)) }
         }
     };
-    Ok(layout::page(&visitor, &format!("Execution {}", short(&id)), &content))
+    Ok(layout::page(&visitor, &format!("Execution {}", short(&id)), &content).into_response())
+}
+
+/// The parts that are not updated: the output, which the script follows, and the values.
+async fn still(
+    visitor: &Visitor,
+    execution: &ExecutionSnapshot,
+    attempt: Option<AttemptIndex>,
+) -> Shown<Markup> {
+    let (client, id) = (&visitor.client, &execution.execution_id);
+    let output = async {
+        match attempt {
+            Some(attempt) => output::section(visitor, id, attempt, execution).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let (payload, result, output) = tokio::join!(
+        client.value(id, ValueKind::Payload),
+        client.value(id, ValueKind::Result),
+        output,
+    );
+    let output = output?;
+    Ok(html! {
+        @if let Some(output) = output { (output) }
+        (values(&payload, &result))
+    })
 }
 
 /// The beginning of an id, for the title.
@@ -158,7 +191,7 @@ fn waitpoints(visitor: &Visitor, execution: &ExecutionSnapshot, now: TimestampMs
                     @if let Resumes::Signals(tallies) = &suspension.resumes {
                         ul {
                             @for tally in &tallies.parts {
-                                li { "It has " (why::tallied(tally)) "." }
+                                li { "It has " (tallied(tally)) "." }
                             }
                         }
                     }

@@ -11,34 +11,10 @@ use super::layout::{self, counted, counted_state, lasting};
 use super::link::Link;
 use super::visitor::{Shown, Visitor};
 use super::workers;
+use crate::view::{self, STATE_COLUMNS};
 
 /// The most failures that are shown.
 const FAILURES: usize = 10;
-
-/// The columns of a lane after the oldest one that waits, each with the states that it counts.
-pub(super) const COLUMNS: [(&str, &[CountedState]); 8] = [
-    ("waiting", &[CountedState::Waiting, CountedState::Resumable]),
-    (
-        "blocked",
-        &[
-            CountedState::BlockedByOperator,
-            CountedState::BlockedByLaneState,
-            CountedState::BlockedByDependencies,
-            CountedState::BlockedByBudget,
-            CountedState::BlockedByQuota,
-            CountedState::BlockedByRoute,
-        ],
-    ),
-    ("delayed", &[CountedState::Delayed]),
-    ("active", &[CountedState::Active]),
-    ("suspended", &[CountedState::Suspended]),
-    ("completed", &[CountedState::Completed]),
-    ("failed", &[CountedState::Failed]),
-    (
-        "cancelled or expired",
-        &[CountedState::Cancelled, CountedState::Skipped, CountedState::Expired],
-    ),
-];
 
 /// The page.
 pub(super) async fn show(visitor: Visitor) -> Shown<Markup> {
@@ -110,9 +86,6 @@ fn figures(visitor: &Visitor, stats: &Stats, workers: &[Worker], now: TimestampM
 
 /// The lanes with their executions by state.
 fn lanes(visitor: &Visitor, lanes: &[LaneStats], has_counts: bool) -> Markup {
-    let number = |lane: &LaneStats, states: &[CountedState]| -> u64 {
-        states.iter().map(|state| lane.count(*state)).sum()
-    };
     html! {
         div.wide data-live="lanes" {
             @if lanes.is_empty() {
@@ -128,7 +101,7 @@ fn lanes(visitor: &Visitor, lanes: &[LaneStats], has_counts: bool) -> Markup {
                         th scope="col" { "lane" }
                         th.number scope="col" { "oldest waits" }
                         @if has_counts {
-                            @for (name, _) in COLUMNS { th.number scope="col" { (name) } }
+                            @for (name, _) in STATE_COLUMNS { th.number scope="col" { (name) } }
                         }
                     } }
                     tbody {
@@ -143,9 +116,9 @@ fn lanes(visitor: &Visitor, lanes: &[LaneStats], has_counts: bool) -> Markup {
                                 }
                             }
                             @if has_counts {
-                                @for (_, states) in COLUMNS {
+                                @for (_, states) in STATE_COLUMNS {
                                     td.number title=[breakdown(lane, states)] {
-                                        @match number(lane, states) {
+                                        @match view::count(lane, states) {
                                             0 => span.zero { "0" },
                                             count => (count),
                                         }

@@ -1,15 +1,28 @@
 // Live updates of the pages. Everything else works without this script.
 
 const EVERY_MS = 3000;
+// Every so many updates, the page of an execution that has not changed is read too: workers, lanes
+// and limits may have changed.
+const ALL_EVERY = 5;
 const MAX_FRAMES = 5000;
 const status = document.getElementById("live");
+let live = "Live.";
+let updates = 0;
 
 // Replaces the parts of the page that change by those of a new copy, which the service has made.
 async function refresh() {
-  const response = await fetch(location.href, { credentials: "same-origin", redirect: "manual" });
+  const shown = document.querySelector("[data-version]")?.dataset.version;
+  const headers = {};
+  if (shown) headers["x-shown-version"] = ++updates % ALL_EVERY ? shown : "";
+  const options = { credentials: "same-origin", redirect: "manual", headers };
+  const response = await fetch(location.href, options);
   if (response.type === "opaqueredirect" || response.status === 401) {
     status.textContent = "Signed out: reload the page to sign in.";
     return false;
+  }
+  if (response.status === 204) {
+    status.textContent = live;
+    return true;
   }
   if (!response.ok) {
     status.textContent = `No live updates: the service answers ${response.status}.`;
@@ -24,7 +37,8 @@ async function refresh() {
       part.replaceWith(document.adoptNode(next));
     }
   }
-  status.textContent = `Live: as of ${new Date().toISOString()}.`;
+  live = `Live: as of ${new Date().toISOString()}.`;
+  status.textContent = live;
   return true;
 }
 

@@ -1,9 +1,8 @@
 //! Why an execution does not run, in words, and the next step.
 
 use ff_sdk::{
-    CountKind, Delay, ExecutionSnapshot, Interrupted, LimitState, Outcome, Reason, Resumes,
-    SignalMatcher, SuspensionSnapshot, Tally, TimestampMs, Turn, WaitpointKey, WaitsFor, Why,
-    Worker,
+    Delay, ExecutionSnapshot, Interrupted, LimitState, Outcome, Reason, Resumes, SignalMatcher,
+    SuspensionSnapshot, Tally, TimestampMs, Turn, WaitpointKey, WaitsFor, Why, Worker,
 };
 use maud::{Markup, html};
 
@@ -331,22 +330,6 @@ fn heartbeat(why: &Why, instance: &str) -> Markup {
             None => "Its process is not registered.",
         }
     }
-}
-
-/// How far a part of a condition is.
-pub(super) fn tallied(tally: &Tally) -> String {
-    let part = &tally.part;
-    let kind = match part.kind {
-        CountKind::DistinctSignals => "signals",
-        CountKind::DistinctWaitpoints => "waitpoints with a signal",
-        CountKind::DistinctSources => "sources of a signal",
-    };
-    let name = match &part.matcher {
-        SignalMatcher::Wildcard => String::new(),
-        SignalMatcher::ByName(name) => format!(" named {name}"),
-    };
-    let keys: Vec<&str> = part.waitpoints.iter().map(|key| key.as_str()).collect();
-    format!("{} of {} {kind}{name} at {}", tally.counted.len(), part.n, keys.join(", "))
 }
 
 /// The name of a signal that a suspension lacks.

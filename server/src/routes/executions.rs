@@ -144,8 +144,10 @@ pub(crate) struct Filter {
     /// Only those with this tag, `KEY=VALUE`; several are separated by commas.
     tag: Option<String>,
     /// Only those that were created at this time or later, in milliseconds since the epoch.
+    #[param(format = "uint64")]
     created_from: Option<u64>,
     /// Only those that were created before this time, in milliseconds since the epoch.
+    #[param(format = "uint64")]
     created_before: Option<u64>,
     /// The most executions of the page, 1 to 500; 50 if absent.
     #[param(minimum = 1, maximum = 500)]

@@ -24,14 +24,35 @@ use crate::body::Body;
 use crate::bytes::given;
 use crate::params::{InNamespace, Param};
 
-/// The fence of a lease: the execution and the parts of the claim that prove who holds it. The
-/// lease itself is in the path.
-macro_rules! fence {
-    ($request:expr, $lease:expr) => {
-        FenceParts {
-            lease_id: Some($lease),
-            lease_epoch: Some($request.lease_epoch),
-            attempt_id: Some($request.attempt_id),
+/// Declares a body with the fence of a lease: the execution, and the parts of the claim that prove
+/// who holds it. The lease itself is in the path. Serde cannot flatten the fence into a body that
+/// refuses unknown fields.
+macro_rules! fenced {
+    ($(#[$doc:meta])* struct $request:ident { $($fields:tt)* }) => {
+        $(#[$doc])*
+        #[derive(Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct $request {
+            /// The execution.
+            #[schema(value_type = String)]
+            execution_id: ExecutionId,
+            /// The fencing epoch of the lease.
+            #[schema(value_type = u64)]
+            lease_epoch: LeaseEpoch,
+            /// The attempt.
+            #[schema(value_type = String)]
+            attempt_id: AttemptId,
+            $($fields)*
+        }
+
+        impl $request {
+            fn fence(&self, lease: LeaseId) -> FenceParts {
+                FenceParts {
+                    lease_id: Some(lease),
+                    lease_epoch: Some(self.lease_epoch),
+                    attempt_id: Some(self.attempt_id),
+                }
+            }
         }
     };
 }
@@ -40,22 +61,13 @@ async fn carry(access: &Access<Work>, command: Command) -> Answer<AnyOutcome> {
     Ok(access.app.gateway().carry(&access.client, command).await?)
 }
 
-/// A renewal.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RenewRequest {
-    /// The execution.
-    #[schema(value_type = String)]
-    execution_id: ExecutionId,
-    /// The fencing epoch of the lease.
-    #[schema(value_type = u64)]
-    lease_epoch: LeaseEpoch,
-    /// The attempt.
-    #[schema(value_type = String)]
-    attempt_id: AttemptId,
-    /// How long the lease is good from now on, in milliseconds: 1 to 86,400,000.
-    #[schema(value_type = u64, minimum = 1, maximum = 86_400_000)]
-    lease_ttl_ms: DurationMs,
+fenced! {
+    /// A renewal.
+    struct RenewRequest {
+        /// How long the lease is good from now on, in milliseconds: 1 to 86,400,000.
+        #[schema(value_type = u64, minimum = 1, maximum = 86_400_000)]
+        lease_ttl_ms: DurationMs,
+    }
 }
 
 /// The new end of a lease.
@@ -77,7 +89,7 @@ pub(crate) async fn renew(
 ) -> Answer<Json<Expiry>> {
     let renew = Renew {
         execution_id: request.execution_id,
-        fence: fence!(request, lease),
+        fence: request.fence(lease),
         lease_ttl: request.lease_ttl_ms,
     };
     match carry(&access, Command::Renew(renew)).await? {
@@ -86,26 +98,17 @@ pub(crate) async fn renew(
     }
 }
 
-/// A completion.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct CompleteRequest {
-    /// The execution.
-    #[schema(value_type = String)]
-    execution_id: ExecutionId,
-    /// The fencing epoch of the lease.
-    #[schema(value_type = u64)]
-    lease_epoch: LeaseEpoch,
-    /// The attempt.
-    #[schema(value_type = String)]
-    attempt_id: AttemptId,
-    /// The result: any JSON, at most 1 MiB.
-    #[serde(default)]
-    #[schema(value_type = Option<Value>)]
-    result: Option<Box<RawValue>>,
-    /// The result in base64, instead of `result`.
-    #[serde(default)]
-    result_base64: Option<String>,
+fenced! {
+    /// A completion.
+    struct CompleteRequest {
+        /// The result: any JSON, at most 1 MiB.
+        #[serde(default)]
+        #[schema(value_type = Option<Value>)]
+        result: Option<Box<RawValue>>,
+        /// The result in base64, instead of `result`.
+        #[serde(default)]
+        result_base64: Option<String>,
+    }
 }
 
 /// Ends an execution with success.
@@ -117,39 +120,30 @@ pub(crate) async fn complete(
     Param(lease): Param<LeaseId>,
     Body(request): Body<CompleteRequest>,
 ) -> Answer<StatusCode> {
-    let fence = fence!(request, lease);
+    let fence = request.fence(lease);
     let result = given("result", request.result, request.result_base64)?.map(Into::into);
     let complete = Complete { execution_id: request.execution_id, fence, result };
     carry(&access, Command::Complete(complete)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A failure.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct FailRequest {
-    /// The execution.
-    #[schema(value_type = String)]
-    execution_id: ExecutionId,
-    /// The fencing epoch of the lease.
-    #[schema(value_type = u64)]
-    lease_epoch: LeaseEpoch,
-    /// The attempt.
-    #[schema(value_type = String)]
-    attempt_id: AttemptId,
-    /// A text for people, truncated to 4,096 bytes.
-    reason: String,
-    /// The category that the retry policy decides by; `handler_error` if absent.
-    #[serde(default)]
-    category: Option<String>,
-    /// Whether a retry cannot help.
-    #[serde(default)]
-    permanent: bool,
-    /// If the policy allows a retry, it starts after so many milliseconds instead of the policy's
-    /// backoff.
-    #[serde(default)]
-    #[schema(value_type = Option<u64>)]
-    retry_after_ms: Option<DurationMs>,
+fenced! {
+    /// A failure.
+    struct FailRequest {
+        /// A text for people, truncated to 4,096 bytes.
+        reason: String,
+        /// The category that the retry policy decides by; `handler_error` if absent.
+        #[serde(default)]
+        category: Option<String>,
+        /// Whether a retry cannot help.
+        #[serde(default)]
+        permanent: bool,
+        /// If the policy allows a retry, it starts after so many milliseconds instead of the
+        /// policy's backoff.
+        #[serde(default)]
+        #[schema(value_type = Option<u64>)]
+        retry_after_ms: Option<DurationMs>,
+    }
 }
 
 /// The effect of a failure.
@@ -174,7 +168,7 @@ pub(crate) async fn fail(
 ) -> Answer<Json<Failed>> {
     let command = Command::Fail {
         execution_id: request.execution_id,
-        fence: fence!(request, lease),
+        fence: request.fence(lease),
         reason: request.reason,
         category: request.category.unwrap_or_else(|| "handler_error".to_owned()),
         permanent: request.permanent,
@@ -191,25 +185,17 @@ pub(crate) async fn fail(
     }
 }
 
-/// A delay.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct DelayRequest {
-    /// The execution.
-    #[schema(value_type = String)]
-    execution_id: ExecutionId,
-    /// The fencing epoch of the lease.
-    #[schema(value_type = u64)]
-    lease_epoch: LeaseEpoch,
-    /// The attempt.
-    #[schema(value_type = String)]
-    attempt_id: AttemptId,
-    /// How long from now, in milliseconds. 0 gives the work back immediately.
-    #[schema(maximum = 31_622_400_000u64)]
-    delay_ms: u64,
-    /// Whether the next claim gets the signals of this one too, as if this lease had never been.
-    #[serde(default)]
-    keeps_resumption: bool,
+fenced! {
+    /// A delay.
+    struct DelayRequest {
+        /// How long from now, in milliseconds. 0 gives the work back immediately.
+        #[schema(maximum = 31_622_400_000u64)]
+        delay_ms: u64,
+        /// Whether the next claim gets the signals of this one too, as if this lease had never
+        /// been.
+        #[serde(default)]
+        keeps_resumption: bool,
+    }
 }
 
 /// Releases an execution until a time. Then a worker continues the same attempt.
@@ -223,7 +209,7 @@ pub(crate) async fn delay(
 ) -> Answer<StatusCode> {
     let delay = DelayExecution {
         execution_id: request.execution_id,
-        fence: fence!(request, lease),
+        fence: request.fence(lease),
         until: access.client.store_now().plus(DurationMs::new(request.delay_ms)),
         keeps_resumption: request.keeps_resumption,
     };
@@ -231,43 +217,34 @@ pub(crate) async fn delay(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A suspension.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SuspendRequest {
-    /// The execution.
-    #[schema(value_type = String)]
-    execution_id: ExecutionId,
-    /// The fencing epoch of the lease.
-    #[schema(value_type = u64)]
-    lease_epoch: LeaseEpoch,
-    /// The attempt.
-    #[schema(value_type = String)]
-    attempt_id: AttemptId,
-    /// A uuid of the caller's choice, which is the same in each repeat of the call.
-    #[schema(value_type = String)]
-    suspension_id: SuspensionId,
-    /// Why; shown as the blocking reason.
-    #[serde(default)]
-    #[schema(value_type = Option<Value>)]
-    reason: Option<SuspensionReason>,
-    /// The waitpoints that the condition refers to: `{"new": {"id": UUID, "key": NAME}}`, or
-    /// `{"open": {"id": UUID}}` for one that is open.
-    #[serde(default)]
-    #[schema(value_type = Option<Vec<Object>>)]
-    waitpoints: Option<Vec<BindWaitpoint>>,
-    /// The condition that resumes it, such as `{"single": {"waitpoint": NAME}}` or
-    /// `"operator_only"`.
-    #[schema(value_type = Value)]
-    condition: Condition,
-    /// When it times out, and what happens then.
-    #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    timeout: Option<SuspensionTimeout>,
-    /// How it goes on.
-    #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    policy: Option<ResumePolicy>,
+fenced! {
+    /// A suspension.
+    struct SuspendRequest {
+        /// A uuid of the caller's choice, which is the same in each repeat of the call.
+        #[schema(value_type = String)]
+        suspension_id: SuspensionId,
+        /// Why; shown as the blocking reason.
+        #[serde(default)]
+        #[schema(value_type = Option<Value>)]
+        reason: Option<SuspensionReason>,
+        /// The waitpoints that the condition refers to: `{"new": {"id": UUID, "key": NAME}}`, or
+        /// `{"open": {"id": UUID}}` for one that is open.
+        #[serde(default)]
+        #[schema(value_type = Option<Vec<Object>>)]
+        waitpoints: Option<Vec<BindWaitpoint>>,
+        /// The condition that resumes it, such as `{"single": {"waitpoint": NAME}}` or
+        /// `"operator_only"`.
+        #[schema(value_type = Value)]
+        condition: Condition,
+        /// When it times out, and what happens then.
+        #[serde(default)]
+        #[schema(value_type = Option<Object>)]
+        timeout: Option<SuspensionTimeout>,
+        /// How it goes on.
+        #[serde(default)]
+        #[schema(value_type = Option<Object>)]
+        policy: Option<ResumePolicy>,
+    }
 }
 
 /// Suspends an execution until signals, a timeout or an operator resume it.
@@ -282,7 +259,7 @@ pub(crate) async fn suspend(
 ) -> Answer<Json<Value>> {
     let suspend = Suspend {
         execution_id: request.execution_id,
-        fence: fence!(request, lease),
+        fence: request.fence(lease),
         suspension_id: request.suspension_id,
         reason: request.reason.unwrap_or_default(),
         waitpoints: request.waitpoints.unwrap_or_default(),
@@ -319,25 +296,16 @@ fn suspended(outcome: &SuspendOutcome) -> Value {
     }
 }
 
-/// Progress.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ProgressRequest {
-    /// The execution.
-    #[schema(value_type = String)]
-    execution_id: ExecutionId,
-    /// The fencing epoch of the lease.
-    #[schema(value_type = u64)]
-    lease_epoch: LeaseEpoch,
-    /// The attempt.
-    #[schema(value_type = String)]
-    attempt_id: AttemptId,
-    /// 0 to 100.
-    #[schema(maximum = 100)]
-    percent: u8,
-    /// A text for people, truncated to 1,024 bytes.
-    #[serde(default)]
-    message: Option<String>,
+fenced! {
+    /// Progress.
+    struct ProgressRequest {
+        /// 0 to 100.
+        #[schema(maximum = 100)]
+        percent: u8,
+        /// A text for people, truncated to 1,024 bytes.
+        #[serde(default)]
+        message: Option<String>,
+    }
 }
 
 /// Reports progress.
@@ -351,7 +319,7 @@ pub(crate) async fn progress(
 ) -> Answer<StatusCode> {
     let update = UpdateProgress {
         execution_id: request.execution_id,
-        fence: fence!(request, lease),
+        fence: request.fence(lease),
         percent: request.percent,
         message: request.message,
     };
@@ -359,33 +327,24 @@ pub(crate) async fn progress(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A frame of output.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct FrameRequest {
-    /// The execution.
-    #[schema(value_type = String)]
-    execution_id: ExecutionId,
-    /// The fencing epoch of the lease.
-    #[schema(value_type = u64)]
-    lease_epoch: LeaseEpoch,
-    /// The attempt.
-    #[schema(value_type = String)]
-    attempt_id: AttemptId,
-    /// One more than that of the frame before, from 1.
-    sequence: u64,
-    /// The type of the frame, such as `log`.
-    #[schema(value_type = String)]
-    frame_type: FrameType,
-    /// The output as text, at most 64 KiB.
-    #[serde(default)]
-    text: Option<String>,
-    /// The output in base64, instead of `text`.
-    #[serde(default)]
-    payload_base64: Option<String>,
-    /// Labels, at most 4 KiB.
-    #[serde(default)]
-    metadata: BTreeMap<String, String>,
+fenced! {
+    /// A frame of output.
+    struct FrameRequest {
+        /// One more than that of the frame before, from 1.
+        sequence: u64,
+        /// The type of the frame, such as `log`.
+        #[schema(value_type = String)]
+        frame_type: FrameType,
+        /// The output as text, at most 64 KiB.
+        #[serde(default)]
+        text: Option<String>,
+        /// The output in base64, instead of `text`.
+        #[serde(default)]
+        payload_base64: Option<String>,
+        /// Labels, at most 4 KiB.
+        #[serde(default)]
+        metadata: BTreeMap<String, String>,
+    }
 }
 
 /// Appends a frame to the output of the attempt.
@@ -397,7 +356,7 @@ pub(crate) async fn frames(
     Param(lease): Param<LeaseId>,
     Body(request): Body<FrameRequest>,
 ) -> Answer<StatusCode> {
-    let fence = fence!(request, lease);
+    let fence = request.fence(lease);
     let payload = match (request.text, request.payload_base64) {
         (Some(text), None) => text.into_bytes(),
         (None, encoded @ Some(_)) => given("payload", None, encoded)?.unwrap_or_default(),

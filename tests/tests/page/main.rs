@@ -6,4 +6,5 @@ mod looks;
 mod output;
 mod safety;
 mod service;
+mod updates;
 mod webdriver;

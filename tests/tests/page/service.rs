@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_sdk::{
-    ClaimedTask, Client, ExecutionId, FlowFabricWorker, MemoryBackend, Submission, WorkerConfig,
+    ClaimedTask, Client, EngineBackend, ExecutionId, FlowFabricWorker, MemoryBackend, Submission,
+    WorkerConfig,
 };
 use ff_server::{NewToken, Role, Server, Settings};
 use tokio::sync::oneshot;
@@ -16,7 +17,7 @@ use tokio::task::JoinHandle;
 
 /// A service that runs.
 pub struct Service {
-    pub backend: Arc<MemoryBackend>,
+    pub backend: Arc<dyn EngineBackend>,
     pub address: SocketAddr,
     settings: Settings,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
@@ -25,19 +26,23 @@ pub struct Service {
 impl Service {
     /// A service without tokens.
     pub async fn start() -> Self {
-        Self::with(Settings::default()).await
+        Self::on(Arc::new(MemoryBackend::new())).await
+    }
+
+    /// A service over a store.
+    pub async fn on(backend: Arc<dyn EngineBackend>) -> Self {
+        Self::with(backend, Settings::default()).await
     }
 
     /// A service with the tokens of a file.
     pub async fn with_tokens(path: &Path) -> Self {
         let mut settings = Settings::default();
         settings.tokens = Some(path.to_owned());
-        Self::with(settings).await
+        Self::with(Arc::new(MemoryBackend::new()), settings).await
     }
 
-    async fn with(settings: Settings) -> Self {
+    async fn with(backend: Arc<dyn EngineBackend>, settings: Settings) -> Self {
         let address = "127.0.0.1:0".parse().expect("an address");
-        let backend = Arc::new(MemoryBackend::new());
         let mut service = Self { backend, address, settings, running: None };
         service.run().await;
         service

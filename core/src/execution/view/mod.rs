@@ -4,6 +4,7 @@
 mod counted;
 mod due;
 mod index;
+mod interrupted;
 mod limit_state;
 mod output;
 mod situation;
@@ -15,6 +16,7 @@ mod why;
 pub use counted::counted_state;
 pub use due::{DueKind, due_times, next_due};
 pub use index::{IndexEntries, awaited_use, index_entries, waits_for_capabilities};
+pub use interrupted::Interrupted;
 pub use limit_state::LimitState;
 pub use output::{CloseReason, output_closed};
 pub use situation::{Situation, situation};

@@ -1,13 +1,15 @@
 //! The behaviour of the admin client that does not depend on its transport.
 
 use ff_sdk::{
-    AttemptIndex, Capabilities, ExecutionKind, ExecutionPolicy, FlowFabricAdminClient, GrantAudit,
-    IssueReclaimGrantRequest, IssueReclaimGrantResponse, LaneId, PublicState, RejectionKind,
-    Rotation, SdkError, TimestampMs, WorkerInstanceId,
+    AttemptIndex, BudgetId, BudgetSettings, Capabilities, DurationMs, ExecutionId, ExecutionKind,
+    ExecutionPolicy, FlowFabricAdminClient, GrantAudit, Interrupted, IssueReclaimGrantRequest,
+    IssueReclaimGrantResponse, Kinds, LaneId, LaneState, Namespace, Outcome, PublicState, QuotaId,
+    QuotaKey, QuotaLimits, Reason, RejectionKind, Rotation, SdkError, TimestampMs, WhyView,
+    WorkerInstanceId, WorkerState,
 };
 use ff_server::{Server, Settings};
 use ff_tests::Fixture;
-use ff_tests::fixture::lane;
+use ff_tests::fixture::{lane, namespace};
 use ff_tests::kit::{
     ask, ask_to_reclaim, claim, describe, endings, kind, ms, nth_epoch, rotate, state, submit, work,
 };
@@ -68,6 +70,10 @@ behaviours! {
     a_request_that_cannot_be_granted_is_refused;
     an_execution_that_was_reclaimed_too_often_fails;
     the_secret_of_tokens_is_rotated;
+    a_lane_is_paused_drained_disabled_and_resumed;
+    quotas_and_budgets_are_listed_and_read;
+    workers_are_listed;
+    the_reasons_are_those_of_the_client;
 }
 
 async fn a_worker_gets_new_resumed_and_reclaimed_work(subject: Subject) {
@@ -264,4 +270,150 @@ async fn the_secret_of_tokens_is_rotated(subject: Subject) {
         assert_eq!(error.rejection_kind(), Some(refused));
         assert!(!error.to_string().contains("c0ff"), "{error}");
     }
+}
+
+async fn a_lane_is_paused_drained_disabled_and_resumed(subject: Subject) {
+    let Subject { fixture, admin } = subject;
+    submit(&fixture.client().await, work()).await;
+    let (namespace, mail) = (namespace(), LaneId::new("mail"));
+    let set = async |state, reason: &str| admin.set_lane(&namespace, &mail, state, reason).await;
+    let mut before = LaneState::Active;
+    for state in [LaneState::Paused, LaneState::Draining, LaneState::Disabled, LaneState::Active] {
+        let change = set(state, "a deploy").await.unwrap();
+        assert_eq!((&change.lane, change.before, change.state), (&mail, before, state));
+        let lanes = admin.lanes(&namespace).await.unwrap();
+        let used = lanes.first().expect("the lane in which work waits");
+        assert_eq!((&used.lane, used.state), (&lane(), LaneState::Active));
+        assert_eq!((used.since, used.has_waiting), (None, true));
+        match lanes.get(1) {
+            None => assert_eq!(state, LaneState::Active),
+            Some(found) => {
+                assert_eq!((&found.lane, found.state, found.has_waiting), (&mail, state, false));
+                assert_eq!(found.reason.as_deref(), Some("a deploy"));
+                assert!(found.since.is_some());
+            }
+        }
+        before = state;
+    }
+    assert_eq!(admin.lanes(&Namespace::new("elsewhere")).await.unwrap(), []);
+    let refused = set(LaneState::Paused, &"x".repeat(257)).await;
+    assert_eq!(kind(refused), RejectionKind::InvalidInput);
+}
+
+async fn quotas_and_budgets_are_listed_and_read(subject: Subject) {
+    let Subject { fixture, admin } = subject;
+    let (client, worker) = (fixture.client().await, fixture.worker("w").await);
+    let (namespace, smtp, llm) = (namespace(), QuotaId::new("smtp"), BudgetId::new("llm"));
+    let limits = QuotaLimits::new().concurrency(2).rate(10, ms(60_000));
+    client.set_quota(&smtp, limits).await.unwrap();
+    client.set_quota(&QuotaId::new("api"), QuotaLimits::new().concurrency(1)).await.unwrap();
+    let settings = BudgetSettings::new().limit("tokens", 5, 10).unwrap();
+    let settings = settings.resets_every(ms(3_600_000));
+    client.create_budget(&llm, settings).await.unwrap();
+    client.report_usage(&llm, &[("tokens", 3)], None).await.unwrap();
+
+    let quotas = admin.quotas(&namespace).await.unwrap();
+    let names: Vec<&str> = quotas.iter().map(|quota| quota.quota.as_str()).collect();
+    assert_eq!(names, ["api", "smtp"]);
+    let limits = quotas[1].limits;
+    let (rate, window_ms) = (limits.rate, limits.window_ms);
+    assert_eq!(
+        (limits.concurrency, rate, window_ms),
+        (Some(2), Some(10), Some(DurationMs::new(60_000)))
+    );
+    assert_eq!((quotas[0].limits.rate, quotas[0].limits.window_ms), (None, None));
+
+    let id = submit(&client, work().quota_key("smtp", "ada")).await;
+    let task = claim(&worker).await;
+    let ada = QuotaKey::new("ada");
+    let of_ada = admin.quota_use(&namespace, &smtp, Some(&ada)).await.unwrap();
+    assert_eq!((&of_ada.quota, &of_ada.key, of_ada.limits), (&smtp, &Some(ada), limits));
+    assert_eq!((of_ada.holders.len(), of_ada.holders[0].execution_id), (1, id));
+    assert_eq!(of_ada.started_in_window, 1);
+    task.complete(None).await.unwrap();
+    let of_none = admin.quota_use(&namespace, &smtp, None).await.unwrap();
+    assert_eq!((of_none.key, of_none.holders, of_none.started_in_window), (None, vec![], 0));
+    let missing = admin.quota_use(&namespace, &QuotaId::new("none"), None).await;
+    assert_eq!(kind(missing), RejectionKind::QuotaNotFound);
+
+    let budgets = admin.budgets(&namespace).await.unwrap();
+    assert_eq!(budgets, [admin.budget(&namespace, &llm).await.unwrap()]);
+    let [tokens] = &budgets[0].dimensions[..] else { panic!("{budgets:?}") };
+    assert_eq!((tokens.used, tokens.soft, tokens.hard), (3, 5, 10));
+    assert_eq!(budgets[0].reset_every_ms, Some(DurationMs::new(3_600_000)));
+    assert!(budgets[0].resets_at > Some(budgets[0].period_start));
+    let missing = admin.budget(&namespace, &BudgetId::new("none")).await;
+    assert_eq!(kind(missing), RejectionKind::BudgetNotFound);
+    assert_eq!(admin.quotas(&Namespace::new("elsewhere")).await.unwrap(), []);
+    assert_eq!(admin.budgets(&Namespace::new("elsewhere")).await.unwrap(), []);
+}
+
+async fn workers_are_listed(subject: Subject) {
+    let Subject { fixture, admin } = subject;
+    let second = fixture.worker("w").await;
+    let first = fixture
+        .worker_with("able", |config| {
+            config.capabilities = Capabilities::try_new(["gpu"]).unwrap();
+            config.kinds = [ExecutionKind::new("work")].into_iter().collect();
+        })
+        .await;
+    let instance = |worker: &ff_sdk::FlowFabricWorker| worker.config().worker_instance_id.clone();
+    fixture.client().await.drain_worker(&instance(&second)).await.unwrap();
+    let workers = admin.workers(&namespace()).await.unwrap();
+    let [able, draining] = &workers[..] else { panic!("{workers:?}") };
+    assert_eq!((&able.instance, able.state), (&instance(&first), WorkerState::Live));
+    assert_eq!(able.capabilities, first.config().capabilities);
+    assert_eq!(able.kinds, first.config().kinds);
+    assert_eq!((&draining.instance, draining.state), (&instance(&second), WorkerState::Draining));
+    assert_eq!((&draining.kinds, &draining.lanes), (&Kinds::All, &second.config().lanes));
+    assert_eq!((draining.active, draining.slots), (0, 1));
+    assert!(draining.expires_at > draining.last_seen);
+    assert_eq!(admin.workers(&Namespace::new("elsewhere")).await.unwrap(), []);
+}
+
+async fn the_reasons_are_those_of_the_client(subject: Subject) {
+    let Subject { fixture, admin } = subject;
+    let (client, namespace) = (fixture.client().await, namespace());
+    let id = submit(&client, work()).await;
+    let why = async || {
+        let why = admin.why(&namespace, &id).await.unwrap().expect("the execution");
+        // A client that has read the states of the lanes follows within a second.
+        let expected = fixture.client().await.why(&id).await.unwrap().expect("the execution");
+        let mut expected = WhyView::from(&expected);
+        // The clock goes on between the two calls.
+        expected.at = why.at;
+        assert_eq!(why, expected);
+        why
+    };
+    let unserved = why().await;
+    assert_eq!((unserved.execution_id, unserved.state), (id, PublicState::Waiting));
+    assert!(matches!(unserved.reasons[..], [Reason::NotServed { .. }]), "{unserved:?}");
+    admin.set_lane(&namespace, &lane(), LaneState::Paused, "a deploy").await.unwrap();
+    let paused = why().await;
+    let is_held = |reason: &Reason| matches!(reason, Reason::LaneHeld { .. });
+    assert!(paused.reasons.iter().any(is_held), "{paused:?}");
+    admin.set_lane(&namespace, &lane(), LaneState::Active, "").await.unwrap();
+
+    let worker = fixture.worker("w").await;
+    let may_start = why().await;
+    assert_eq!((may_start.reasons, may_start.turn.map(|turn| turn.ahead)), (vec![], Some(0)));
+    let task = claim(&worker).await;
+    let running = why().await;
+    assert!(matches!(running.reasons[..], [Reason::Running { .. }]), "{running:?}");
+    assert_eq!(running.workers[0].instance, worker.config().worker_instance_id);
+    assert!(running.version > unserved.version);
+    client.revoke_lease(&id).await.unwrap();
+    drop(task);
+    let revoked = why().await.interrupted;
+    assert!(matches!(revoked, Some(Interrupted::LeaseRevoked { .. })), "{revoked:?}");
+    claim(&worker).await.complete(None).await.unwrap();
+    let ended = why().await;
+    assert_eq!((ended.outcome, ended.attempt), (Some(Outcome::Success), Some(AttemptIndex(1))));
+
+    let absent = ExecutionId::from_parts(0, uuid::Uuid::nil());
+    assert_eq!(admin.why(&namespace, &absent).await.unwrap(), None);
+    assert_eq!(admin.why(&Namespace::new("elsewhere"), &id).await.unwrap(), None);
+    let outside = ExecutionId::from_parts(60_000, uuid::Uuid::nil());
+    let refused = admin.why(&namespace, &outside).await;
+    assert_eq!(kind(refused), RejectionKind::PartitionOutOfRange);
 }

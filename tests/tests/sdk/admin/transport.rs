@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use ff_sdk::core::error::TABLE;
 use ff_sdk::{
     Applied, ClaimForWorkerRequest, ClaimForWorkerResponse, ErrorClass, FlowFabricAdminClient,
-    LaneId, Namespace, RejectionKind, RotateWaitpointSecretRequest, SdkError, WorkerConfig,
-    WorkerGrant, WorkerId, WorkerInstanceId,
+    LaneId, LaneNote, LaneState, Namespace, QuotaId, QuotaKey, RejectionKind,
+    RotateWaitpointSecretRequest, SdkError, WorkerConfig, WorkerGrant, WorkerId, WorkerInstanceId,
 };
 use ff_tests::kit::ms;
 use serde_json::{Value, json};
@@ -101,6 +101,59 @@ async fn a_call_has_the_path_the_body_and_the_headers_of_the_api() {
     assert_eq!(received[2].body["new_secret_hex"], json!("c0ffee"));
     assert_ne!(received[0].header(KEY), received[2].header(KEY), "each call has its own ID");
     assert!(!format!("{admin:?}").contains("sesame"));
+}
+
+#[tokio::test]
+async fn a_call_about_a_namespace_escapes_its_names() {
+    let read = json!({
+        "quota": "x/y", "key": "k=1", "concurrency": 1, "rate": null, "window_ms": null,
+        "holders": [], "started_in_window": 0, "at": 5, "from_a_later_version": {},
+    });
+    let changed = json!({ "lane": "a/b", "state": "paused", "before": "active" });
+    let stub = Stub::start([Act::json(200, &read), Act::json(200, &changed)]).await;
+    let (admin, namespace) = (client(&stub.url), Namespace::new("a&b"));
+    let (quota, key) = (QuotaId::new("x/y"), QuotaKey::new("k=1"));
+    let used = admin.quota_use(&namespace, &quota, Some(&key)).await.unwrap();
+    assert_eq!((used.quota, used.key), (quota, Some(key)));
+    let note = LaneNote::from("why").by("ada");
+    let lane = LaneId::new("a/b");
+    admin.set_lane(&namespace, &lane, LaneState::Paused, note).await.unwrap();
+    let received = stub.received();
+    let firsts = [
+        "GET /v1/quotas/x%2Fy?namespace=a%26b&key=k%3D1 HTTP/1.1",
+        "PUT /v1/lanes/a%2Fb?namespace=a%26b HTTP/1.1",
+    ];
+    for (received, first) in received.iter().zip(firsts) {
+        assert_eq!(received.head.lines().next(), Some(first));
+    }
+    assert_eq!(received[0].header("content-type"), None);
+    assert_eq!(received[1].body, json!({ "state": "paused", "reason": "why" }));
+}
+
+/// Another operator may have set the lane since.
+#[tokio::test]
+async fn a_change_of_a_lane_that_may_be_applied_is_not_repeated() {
+    let changed = json!({ "lane": "mail", "state": "paused", "before": "active" });
+    let stub = Stub::start([Act::Close, Act::json(200, &changed)]).await;
+    let (admin, namespace) = (client(&stub.url), Namespace::new("demo"));
+    let lane = LaneId::new("mail");
+    let error = admin.set_lane(&namespace, &lane, LaneState::Paused, "").await.unwrap_err();
+    assert!(error.is_retryable() && error.may_be_applied(), "{error:?}");
+    assert_eq!(stub.received().len(), 1);
+    admin.set_lane(&namespace, &lane, LaneState::Paused, "").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_list_can_be_longer_than_other_answers() {
+    let lane = json!({
+        "lane": "mail", "state": "paused", "since": 5, "by": null, "reason": "x".repeat(200),
+        "has_waiting": false,
+    });
+    let lanes = json!({ "lanes": vec![lane; 5_000] });
+    assert!(lanes.to_string().len() > 1 << 20);
+    let stub = Stub::start([Act::Close, Act::json(200, &lanes)]).await;
+    let found = client(&stub.url).lanes(&Namespace::new("demo")).await.unwrap();
+    assert_eq!((found.len(), stub.received().len()), (5_000, 2), "a read is repeated");
 }
 
 #[tokio::test]
