@@ -21,6 +21,8 @@ pub(super) struct Follower {
 }
 
 enum State {
+    /// Has not begun to follow from the end.
+    AtEnd,
     /// Reads by itself. It subscribes once it is ready.
     Behind(Box<JournalCompletions>, Option<Subscription>),
     Live(Live),
@@ -41,7 +43,7 @@ enum Turn {
     Continue,
     /// It is where the shared reader is.
     Join(Receiver<Steps>),
-    /// The shared reader has ended, or is too far ahead.
+    /// It reads by itself: the shared reader has ended, or is too far ahead.
     Leave,
 }
 
@@ -51,13 +53,25 @@ impl Follower {
         from: CompletionCursor,
         filter: CompletionFilter,
     ) -> Self {
-        let reader = JournalCompletions::new(shared.store().clone(), from, filter.clone());
-        Self { shared, filter, state: State::Behind(Box::new(reader), None) }
+        let mut follower = Self { shared, filter, state: State::AtEnd };
+        if from != CompletionCursor::end() {
+            follower.read_from(from);
+        }
+        follower
+    }
+
+    /// Begins to read by itself.
+    fn read_from(&mut self, from: CompletionCursor) {
+        let (store, filter) = (self.shared.store().clone(), self.filter.clone());
+        let reader = JournalCompletions::new(store, from, filter);
+        self.state = State::Behind(Box::new(reader), None);
     }
 
     /// Cancel safe.
     async fn turn(&mut self) -> Result<Turn, CursorError> {
         match &mut self.state {
+            // The shared reader may wait for a partition that does not answer.
+            State::AtEnd => Ok(Turn::Leave),
             State::Behind(reader, subscription) => {
                 while let Some(step) = reader.step() {
                     if let Some(item) = step.item {
@@ -102,9 +116,17 @@ impl Follower {
 impl Completions for Follower {
     fn ready(&mut self) -> BoxFuture<'_, Result<(), CursorError>> {
         Box::pin(async {
+            if matches!(self.state, State::AtEnd) {
+                match self.shared.subscribe_to_end().await {
+                    Some(Subscription { steps: received, positions }) => {
+                        self.state = State::Live(Live { received, positions, steps: None });
+                    }
+                    None => self.read_from(CompletionCursor::end()),
+                }
+            }
             match &mut self.state {
                 State::Behind(reader, _) => reader.ready().await,
-                State::Live(_) => Ok(()),
+                State::AtEnd | State::Live(_) => Ok(()),
             }
         })
     }
@@ -120,11 +142,7 @@ impl Completions for Follower {
                         let positions = reader.positions().to_vec();
                         self.state = State::Live(Live { received, positions, steps: None });
                     }
-                    Turn::Leave => {
-                        let (store, cursor) = (self.shared.store().clone(), self.cursor());
-                        let reader = JournalCompletions::new(store, cursor, self.filter.clone());
-                        self.state = State::Behind(Box::new(reader), None);
-                    }
+                    Turn::Leave => self.read_from(self.cursor()),
                 }
             }
         })
@@ -132,6 +150,7 @@ impl Completions for Follower {
 
     fn cursor(&self) -> CompletionCursor {
         match &self.state {
+            State::AtEnd => CompletionCursor::end(),
             State::Behind(reader, _) => reader.cursor(),
             State::Live(live) => CompletionCursor::of(live.positions.clone()),
         }

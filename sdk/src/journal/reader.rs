@@ -82,6 +82,8 @@ pub struct JournalCompletions {
     unread: VecDeque<u16>,
     /// The reads in progress, at most one for each partition.
     reading: Vec<Reading>,
+    /// The partitions that were not read since [`Self::sweep`].
+    unswept: BTreeSet<u16>,
     /// The partitions whose latest read failed.
     away: BTreeSet<Partition>,
     /// The rest of the pages read so far.
@@ -92,6 +94,8 @@ pub struct JournalCompletions {
 struct Reading {
     partition: u16,
     begun: Instant,
+    /// Whether it began after the sweep did.
+    sweeps: bool,
     /// `None` when the store does not answer.
     page: BoxFuture<'static, Option<Page>>,
 }
@@ -151,6 +155,7 @@ impl JournalCompletions {
             wakes: None,
             unread: VecDeque::new(),
             reading: Vec::new(),
+            unswept: BTreeSet::new(),
             away: BTreeSet::new(),
             steps: VecDeque::new(),
         }
@@ -185,6 +190,17 @@ impl JournalCompletions {
     /// partitions is known.
     pub(super) fn positions(&self) -> &[CompletionPosition] {
         &self.positions
+    }
+
+    /// Begins a sweep: reads each partition up to its end as of now.
+    pub(super) fn sweep(&mut self) {
+        self.look_everywhere();
+        self.unswept = (0..self.positions.len() as u16).collect();
+    }
+
+    /// Whether the latest sweep is over.
+    pub(super) fn is_swept(&self) -> bool {
+        self.unswept.is_empty()
     }
 
     /// Takes the next step through the pages read so far.
@@ -312,7 +328,8 @@ impl JournalCompletions {
             }
             self.unread.remove(at);
             let page = self.page(partition, position);
-            self.reading.push(Reading { partition, begun: Instant::now(), page });
+            let (begun, sweeps) = (Instant::now(), self.unswept.contains(&partition));
+            self.reading.push(Reading { partition, begun, sweeps, page });
         }
     }
 
@@ -344,7 +361,7 @@ impl JournalCompletions {
         };
         tokio::select! {
             biased;
-            (partition, page) = finished(&mut self.reading) => self.on_page(partition, page),
+            (reading, page) = finished(&mut self.reading) => self.on_page(&reading, page),
             found = checked(&mut self.checking) => return self.on_check(found),
             wake = wake => self.on_wake(wake),
             () = tokio::time::sleep_until(until) => {}
@@ -352,15 +369,20 @@ impl JournalCompletions {
         Ok(())
     }
 
-    fn on_page(&mut self, partition: u16, page: Option<Page>) {
+    fn on_page(&mut self, reading: &Reading, page: Option<Page>) {
+        let partition = reading.partition;
         let Some(page) = page else {
             // It is read again after the backstop.
             self.away.insert(Partition::flow(partition));
             return;
         };
         self.away.remove(&Partition::flow(partition));
-        if page.entries.len() == MAX_PAGE && !self.unread.contains(&partition) {
+        let is_whole = page.entries.len() < MAX_PAGE;
+        if !is_whole && !self.unread.contains(&partition) {
             self.unread.push_back(partition);
+        }
+        if reading.sweeps && is_whole {
+            self.unswept.remove(&partition);
         }
         match self.positions[usize::from(partition)] {
             CompletionPosition::End => self.positions[usize::from(partition)] = page.after_page(),
@@ -404,11 +426,11 @@ impl JournalCompletions {
 }
 
 /// Waits for the first of these reads that ends; forever when there are none.
-async fn finished(reading: &mut Vec<Reading>) -> (u16, Option<Page>) {
+async fn finished(reading: &mut Vec<Reading>) -> (Reading, Option<Page>) {
     poll_fn(|context| {
         for at in 0..reading.len() {
             if let Poll::Ready(page) = reading[at].page.as_mut().poll(context) {
-                return Poll::Ready((reading.remove(at).partition, page));
+                return Poll::Ready((reading.remove(at), page));
             }
         }
         Poll::Pending

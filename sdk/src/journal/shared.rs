@@ -8,7 +8,7 @@ use std::time::Duration;
 use ff_core::backend::{
     CompletionCursor, CompletionFilter, CompletionPosition, Completions, CursorError, EngineBackend,
 };
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 
 use super::reader::{JournalCompletions, Step};
@@ -22,6 +22,8 @@ pub(super) type Steps = Arc<[Step]>;
 pub(super) struct SharedReader {
     store: Arc<dyn EngineBackend>,
     latest: Mutex<Option<Running>>,
+    /// Wakes the reader when a sweep is wanted.
+    wanted: Notify,
 }
 
 /// A reader at work.
@@ -31,6 +33,11 @@ struct Running {
     /// The position in each partition after the steps that were passed on; empty until the first
     /// ones were.
     positions: Vec<CompletionPosition>,
+    /// The number of the latest sweep that has begun, and of the latest one that is wanted.
+    begun: u64,
+    wanted: u64,
+    /// The number of the latest sweep that is over.
+    swept: watch::Receiver<u64>,
 }
 
 /// A subscription to the steps of the reader.
@@ -42,6 +49,12 @@ pub(super) struct Subscription {
     pub(super) positions: Vec<CompletionPosition>,
 }
 
+/// What the task of a reader has of it.
+struct Task {
+    steps: broadcast::Sender<Steps>,
+    swept: watch::Sender<u64>,
+}
+
 /// The most steps that are passed on together.
 const MAX_STEPS: usize = 64;
 /// How often steps were passed on, at most, since those that a subscriber has taken.
@@ -51,7 +64,7 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 
 impl SharedReader {
     pub(super) fn new(store: Arc<dyn EngineBackend>) -> Self {
-        Self { store, latest: Mutex::new(None) }
+        Self { store, latest: Mutex::new(None), wanted: Notify::new() }
     }
 
     pub(super) fn store(&self) -> &Arc<dyn EngineBackend> {
@@ -60,32 +73,59 @@ impl SharedReader {
 
     /// Subscribes to the steps of the reader, and starts one if none runs.
     pub(super) fn subscribe(self: &Arc<Self>) -> Subscription {
+        self.with_reader(|_, subscription| subscription)
+    }
+
+    /// Subscribes to the steps from the end of each partition on: of what exists now, the reader
+    /// passes on nothing afterwards. `None` if the reader has ended.
+    ///
+    /// Cancel safe.
+    pub(super) async fn subscribe_to_end(self: &Arc<Self>) -> Option<Subscription> {
+        // The reader runs as long as there is a subscription.
+        let (number, mut swept, _subscription) = self.with_reader(|running, subscription| {
+            running.wanted = running.begun + 1;
+            (running.wanted, running.swept.clone(), subscription)
+        });
+        self.wanted.notify_one();
+        swept.wait_for(|swept| *swept >= number).await.ok()?;
+        Some(self.subscribe()).filter(|subscription| !subscription.positions.is_empty())
+    }
+
+    fn with_reader<T>(self: &Arc<Self>, use_it: impl FnOnce(&mut Running, Subscription) -> T) -> T {
         let mut latest = lock(&self.latest);
-        if let Some(running) = &*latest
+        if let Some(running) = &mut *latest
             && let Some(steps) = running.steps.upgrade()
         {
-            return Subscription { steps: steps.subscribe(), positions: running.positions.clone() };
+            let (steps, positions) = (steps.subscribe(), running.positions.clone());
+            return use_it(running, Subscription { steps, positions });
         }
         let (sender, steps) = broadcast::channel(MAX_BEHIND);
-        *latest = Some(Running { steps: sender.downgrade(), positions: Vec::new() });
-        tokio::spawn(self.clone().run(sender));
-        Subscription { steps, positions: Vec::new() }
+        let (swept, sweeps) = watch::channel(0);
+        let running = latest.insert(Running {
+            steps: sender.downgrade(),
+            positions: Vec::new(),
+            begun: 0,
+            wanted: 0,
+            swept: sweeps,
+        });
+        tokio::spawn(self.clone().run(Task { steps: sender, swept }));
+        use_it(running, Subscription { steps, positions: Vec::new() })
     }
 
     /// Reads, and passes on the steps, until there are no subscriptions.
-    async fn run(self: Arc<Self>, steps: broadcast::Sender<Steps>) {
+    async fn run(self: Arc<Self>, task: Task) {
         let (end, all) = (CompletionCursor::end(), CompletionFilter::default());
         let mut reader = JournalCompletions::new(self.store.clone(), end, all);
         loop {
             tokio::select! {
-                Err(_) = self.pass_on(&mut reader, &steps) => {
+                Err(_) = self.pass_on(&mut reader, &task) => {
                     // Each subscriber reads by itself, and gets the error.
                     return;
                 }
-                () = steps.closed() => {
+                () = task.steps.closed() => {
                     let _latest = lock(&self.latest);
-                    if steps.receiver_count() == 0 {
-                        drop(steps);
+                    if task.steps.receiver_count() == 0 {
+                        drop(task);
                         return;
                     }
                 }
@@ -98,7 +138,7 @@ impl SharedReader {
     async fn pass_on(
         &self,
         reader: &mut JournalCompletions,
-        steps: &broadcast::Sender<Steps>,
+        task: &Task,
     ) -> Result<Infallible, CursorError> {
         reader.ready().await?;
         let place = |(partition, position): (usize, &CompletionPosition)| Step {
@@ -106,12 +146,22 @@ impl SharedReader {
             position: *position,
             item: None,
         };
-        self.tell(reader.positions().iter().enumerate().map(place).collect(), steps);
+        self.tell(reader.positions().iter().enumerate().map(place).collect(), task);
         // The positions after the latest steps, where those yielded no completion.
         let mut quiet = BTreeMap::new();
         let mut told_at = Instant::now();
+        let mut sweep = None;
         loop {
-            reader.look().await?;
+            if sweep.is_none() {
+                sweep = self.next_sweep(task);
+                if sweep.is_some() {
+                    reader.sweep();
+                }
+            }
+            tokio::select! {
+                looked = reader.look() => looked?,
+                () = self.wanted.notified(), if sweep.is_none() => {}
+            }
             let mut read = Vec::new();
             while let Some(step) = reader.step() {
                 if step.item.is_some() {
@@ -121,17 +171,30 @@ impl SharedReader {
                     quiet.insert(step.partition, step.position);
                 }
             }
-            if !read.is_empty() || (!quiet.is_empty() && told_at.elapsed() >= TELL_EVERY) {
+            let over = sweep.take_if(|_| reader.is_swept());
+            let is_late = !quiet.is_empty() && told_at.elapsed() >= TELL_EVERY;
+            if !read.is_empty() || over.is_some() || is_late {
                 let place = |(partition, position)| Step { partition, position, item: None };
                 read.extend(std::mem::take(&mut quiet).into_iter().map(place));
-                self.tell(read, steps);
+                self.tell(read, task);
                 told_at = Instant::now();
+            }
+            if let Some(number) = over {
+                task.swept.send_replace(number);
             }
         }
     }
 
+    /// Begins the sweep that is wanted, if one is. Returns its number.
+    fn next_sweep(&self, task: &Task) -> Option<u64> {
+        let mut latest = lock(&self.latest);
+        let running = latest.as_mut().filter(|running| running.wanted > *task.swept.borrow())?;
+        running.begun = running.wanted;
+        Some(running.begun)
+    }
+
     /// Passes on steps.
-    fn tell(&self, mut read: Vec<Step>, steps: &broadcast::Sender<Steps>) {
+    fn tell(&self, mut read: Vec<Step>, task: &Task) {
         let mut latest = lock(&self.latest);
         let Some(running) = &mut *latest else { return };
         for step in &read {
@@ -140,7 +203,7 @@ impl SharedReader {
         while !read.is_empty() {
             let rest = read.split_off(read.len().min(MAX_STEPS));
             // Without subscribers they are not needed.
-            let _ = steps.send(std::mem::replace(&mut read, rest).into());
+            let _ = task.steps.send(std::mem::replace(&mut read, rest).into());
         }
     }
 }

@@ -312,3 +312,27 @@ async fn a_stream_that_catches_up_while_executions_end_yields_each_once() {
     }
     assert_eq!(yielded, ended);
 }
+
+/// Streams from the end begin with what ends after they are ready, also when others follow already
+/// and many begin at the same time, which costs the store little more than one of them.
+#[tokio::test(start_paused = true)]
+async fn streams_from_the_end_share_the_look_for_it() {
+    let fixture = Fixture::memory();
+    let (client, faulty) = (fixture.client().await, fixture.faulty());
+    // The shared reader learns of a completion only by looking.
+    faulty.disable_wake_ups();
+    let shared = JournalBackend::new(faulty.clone());
+    let end = || shared.completions(CompletionCursor::end(), CompletionFilter::default());
+    let mut first = end();
+    first.ready().await.unwrap();
+    let before = end_some(&client, 1).await;
+    let calls = faulty.calls();
+    let mut streams: Vec<_> = (0..50).map(|_| end()).collect();
+    join_all(streams.iter_mut().map(|stream| stream.ready())).await;
+    assert!(faulty.calls() - calls <= 20, "{} calls", faulty.calls() - calls);
+    let after = end_some(&client, 1).await;
+    for items in join_all(streams.iter_mut().map(|stream| rest(stream, secs(10)))).await {
+        assert_eq!(items, after);
+    }
+    assert_eq!(rest(&mut first, secs(10)).await, &before | &after);
+}
