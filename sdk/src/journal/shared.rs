@@ -49,7 +49,7 @@ pub(super) struct Subscription {
     pub(super) positions: Vec<CompletionPosition>,
 }
 
-/// What the task of a reader has of it.
+/// The ends that the task of a reader sends on.
 struct Task {
     steps: broadcast::Sender<Steps>,
     swept: watch::Sender<u64>,
