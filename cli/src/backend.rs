@@ -6,8 +6,8 @@ use std::time::Duration;
 use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::execution::ExecutionSnapshot;
 use ff_sdk::{
-    Auditor, Client, ClientConfig, ConnectError, EngineError, ExecutionId, MemoryBackend, SdkError,
-    StoreOptions, redacted_url,
+    Auditor, Client, ClientConfig, ConnectError, EngineError, ExecutionId, MemoryBackend,
+    OpenError, SdkError, StoreOptions, redacted_url,
 };
 
 use crate::args::{SetUpArgs, StoreArgs};
@@ -71,6 +71,7 @@ pub async fn open(url: &str, wait: Wait) -> Result<OpenStore, CliError> {
             let (backend, url) = (connect(&server.url(), wait).await?, Some(server.url()));
             Ok(OpenStore { backend, shared: false, url, _server: Some(server) })
         }
+        Some(("sqlite", _)) => open_server(url, wait).await,
         _ => open_server(url, wait).await.map_err(|error| match error.is_usage() {
             true => CliError::usage(format!("{}; or valkey: {PRIVATE}", error.message())),
             false => error,
@@ -167,7 +168,9 @@ fn not_found(client: &Client, id: &ExecutionId) -> CliError {
 /// Connects to a server, and prints each new reason why it cannot yet.
 async fn connect(url: &str, wait: Wait) -> Result<Arc<dyn EngineBackend>, CliError> {
     let failed = |error: SdkError| match &error {
-        SdkError::Connect(ConnectError::Url { .. }) => CliError::usage(error.to_string()),
+        SdkError::Connect(ConnectError::Url { .. }) | SdkError::Open(OpenError::Url { .. }) => {
+            CliError::usage(error.to_string())
+        }
         _ => CliError::runtime(error),
     };
     let options = StoreOptions::parse(url).map_err(failed)?;
