@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ff_core::backend::{BackendReport, BoxFuture, EngineBackend, Finding, WakeUps};
 use ff_core::store::{Failure, Reply, ReplyBody, Request, Topic};
 
+use crate::keeper::Keeper;
 use crate::location::{Location, OpenError};
 use crate::reader::{self, Readers};
-use crate::wake::Hub;
-use crate::writer::{Damage, Writer};
-use crate::{examine, failure, schema};
+use crate::wake::{Hub, Listener};
+use crate::writer::{Bell, Damage, Writer};
+use crate::{disk, examine, failure, rows, schema};
 
 /// A store in a SQLite file. Clones share its threads and connections; the last one to be dropped
 /// closes the file, after the calls that were sent.
@@ -22,8 +23,11 @@ struct Inner {
     hub: Arc<Hub>,
     damage: Damage,
     calls: AtomicU64,
+    // In this order they end: the keeper's last work is that of the last commits.
+    _listener: Listener,
     writer: Writer,
     readers: Readers,
+    _keeper: Keeper,
 }
 
 impl SqliteBackend {
@@ -66,24 +70,39 @@ impl SqliteBackend {
         // The working directory may change.
         let absolute = std::path::absolute(&location.path);
         location.path = absolute.map_err(|error| location.unfit(error.to_string()))?;
+        if disk::is_remote(&location.path) {
+            let file = location.name();
+            tracing::warn!(
+                file,
+                "the store is on a network file system: only this machine may use it"
+            );
+        }
         let (hub, damage) = (Arc::new(Hub::default()), Damage::default());
         let db = schema::set_up(&location)?;
+        let teller = rows::bits(schema::draw());
+        let listener = Listener::start(&location, hub.clone(), teller)?;
         let readers = Readers::start(&location)?;
-        let writer = Writer::start(&location, db, hub.clone(), damage.clone())?;
+        let (keeper, desk) = Keeper::start(&location)?;
+        let bell = Bell { hub: hub.clone(), teller };
+        let writer = Writer::start(&location, db, bell, desk, damage.clone())?;
         let calls = AtomicU64::new(0);
-        Ok(Self(Arc::new(Inner { location, hub, damage, calls, writer, readers })))
+        let (_listener, _keeper) = (listener, keeper);
+        Ok(Self(Arc::new(Inner {
+            location,
+            hub,
+            damage,
+            calls,
+            _listener,
+            writer,
+            readers,
+            _keeper,
+        })))
     }
 }
 
 impl std::fmt::Debug for SqliteBackend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("SqliteBackend").field(&self.0.location.path).finish()
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.hub.close();
     }
 }
 

@@ -73,3 +73,24 @@ pub(crate) fn boot() -> Option<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(boot.trim().to_owned())
 }
+
+/// Returns whether a file is on a network file system, on which processes of several machines cannot
+/// share it: they do not share the memory that SQLite needs for its log.
+pub(crate) fn is_remote(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sys::statfs::{CODA_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
+        // Those of CIFS and SMB 2.
+        const OTHERS: [u32; 2] = [0xff53_4d42, 0xfe53_4d42];
+        statfs(folder(path)).is_ok_and(|stat| {
+            let kind = stat.filesystem_type();
+            [CODA_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC].contains(&kind)
+                || OTHERS.iter().any(|other| kind.0 as u32 == *other)
+        })
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        false
+    }
+}

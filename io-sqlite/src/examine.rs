@@ -6,8 +6,8 @@ use rusqlite::{Connection, Result};
 use crate::disk;
 use crate::location::{Durability, Location};
 
-/// The size of a file whose pages a health check looks at; a larger one would take too long.
-const MAX_CHECKED_BYTES: u64 = 256 << 20;
+/// The size of a file whose content a health check reads; a larger one would take too long.
+const MAX_CHECKED_BYTES: u64 = 64 << 20;
 /// The size of the write-ahead log from which there is a warning: a program with an open snapshot
 /// holds it up.
 const LARGE_LOG_BYTES: u64 = 1 << 30;
@@ -41,14 +41,21 @@ pub(crate) fn examine(
         None if used > MAX_CHECKED_BYTES => {
             let detail = "not checked: the file is large, and a check would take long";
             let finding = Finding::new(FindingLevel::Good, "content", detail);
-            finding.advise(format!("to check it: sqlite3 {} 'PRAGMA quick_check'", location.name()))
+            let check = format!("sqlite3 {} 'PRAGMA integrity_check'", location.name());
+            finding.advise(format!("to check it: {check}"))
         }
-        None => match db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))? {
+        None => match check(db)? {
             found if found == "ok" => Finding::new(FindingLevel::Good, "content", "is whole"),
             found => damaged(&found),
         },
     });
     findings.extend(room(location));
+    if disk::is_remote(location.path()) {
+        let detail = "the file is on a network file system";
+        let finding = Finding::new(FindingLevel::Warning, "file system", detail);
+        let advice = "move it to a disk of this machine: programs of several machines damage it";
+        findings.push(finding.advise(advice));
+    }
     let log = std::fs::metadata(location.beside("-wal")).map_or(0, |log| log.len());
     if log > LARGE_LOG_BYTES {
         let detail = format!("the write-ahead log has {log} bytes");
@@ -56,6 +63,11 @@ pub(crate) fn examine(
         findings.push(finding.advise("end programs that keep a transaction of the file open"));
     }
     Ok(findings)
+}
+
+/// Checks all pages and indexes; `ok` if the file is whole.
+fn check(db: &Connection) -> Result<String> {
+    db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
 }
 
 fn damaged(problem: &str) -> Finding {

@@ -12,15 +12,18 @@ mod commit;
 mod disk;
 mod examine;
 mod failure;
+mod keeper;
 mod location;
 mod reader;
 mod rows;
 mod schema;
 mod stream;
 mod take;
+mod turn;
 mod wake;
 mod writer;
 
 pub use backend::SqliteBackend;
 pub use clock::Clock;
 pub use location::{Durability, Location, OpenError};
+pub use schema::new_history;

@@ -1,15 +1,14 @@
 //! The tables, and how a connection to them is opened.
 
-use std::fs::File;
-use std::io;
 use std::path::Path;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, Result, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::disk;
 use crate::failure;
 use crate::location::{Durability, Location, OpenError};
 use crate::rows::bits;
+use crate::turn::Turn;
 
 /// Marks the file as a store, in its header: `FlFa`.
 const APPLICATION_ID: i64 = 0x466c_4661;
@@ -75,9 +74,9 @@ pub(crate) fn set_up(location: &Location) -> Result<Connection, OpenError> {
              with 3.51.3 or newer"
         )));
     }
-    let turn = turn(location)?;
     // Programs that start at the same time set the file up one after the other.
-    turn.lock().map_err(|error| location.busy(format!("cannot lock {error}")))?;
+    let mut turn = Turn::open(location)?;
+    turn.take().map_err(|error| location.busy(format!("waiting for other programs: {error}")))?;
     let mut db = connect(location).map_err(|error| open_error(location, &error))?;
     check(location, &db)?;
     let set_up = write_header(location, &mut db);
@@ -85,43 +84,20 @@ pub(crate) fn set_up(location: &Location) -> Result<Connection, OpenError> {
     Ok(db)
 }
 
-/// Opens the file beside the store on which writers wait for their turn.
-pub(crate) fn turn(location: &Location) -> Result<File, OpenError> {
-    let path = location.beside("-turn");
-    let opened = File::options().create(true).truncate(false).write(true).open(&path);
-    opened.map_err(|error| match (error.kind(), location.path().parent()) {
-        (io::ErrorKind::NotFound, Some(folder)) if !folder.exists() => {
-            location.unfit(format!("the folder {} does not exist: create it", folder.display()))
-        }
-        (kind, _) if is_lasting(kind) => location.unfit(format!(
-            "cannot write {}: {error}; a store needs a folder that it can write to",
-            path.display()
-        )),
-        _ => location.busy(format!("{}: {error}", path.display())),
-    })
-}
-
-fn is_lasting(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{
-        IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem,
-    };
-    matches!(kind, NotFound | PermissionDenied | ReadOnlyFilesystem | NotADirectory | IsADirectory)
-}
-
 /// Opens a connection with the settings that each one needs.
-pub(crate) fn connect(location: &Location) -> Result<Connection> {
+pub(crate) fn connect(location: &Location) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     open(location.path(), flags)
 }
 
 /// Opens a connection that only reads.
-pub(crate) fn connect_reader(location: &Location) -> Result<Connection> {
+pub(crate) fn connect_reader(location: &Location) -> rusqlite::Result<Connection> {
     let db = open(location.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     db.pragma_update(None, "query_only", true)?;
     Ok(db)
 }
 
-fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
+fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     db.pragma_update_and_check(None, "busy_timeout", BUSY_TIMEOUT_MS, |_| Ok(()))?;
@@ -130,11 +106,13 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
     db.pragma_update(None, "fullfsync", true)?;
     db.pragma_update(None, "checkpoint_fullfsync", true)?;
     db.pragma_update(None, "synchronous", "FULL")?;
+    // The keeper copies the log into the file, so that no call waits for it.
+    db.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     Ok(db)
 }
 
 /// A pragma that returns no row when it changes nothing.
-fn no_row(error: rusqlite::Error) -> Result<()> {
+fn no_row(error: rusqlite::Error) -> rusqlite::Result<()> {
     if error == rusqlite::Error::QueryReturnedNoRows { Ok(()) } else { Err(error) }
 }
 
@@ -166,7 +144,7 @@ fn check(location: &Location, db: &Connection) -> Result<(), OpenError> {
 }
 
 /// Creates the tables of a new file, and notes the boot and the durability.
-fn write_header(location: &Location, db: &mut Connection) -> Result<()> {
+fn write_header(location: &Location, db: &mut Connection) -> rusqlite::Result<()> {
     let id: i64 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if id != APPLICATION_ID {
         // Both are fixed with the first page.
@@ -191,7 +169,7 @@ fn write_header(location: &Location, db: &mut Connection) -> Result<()> {
 /// Draws a new history if the last calls may be lost: the file was used with relaxed durability,
 /// and the machine was started again since then. Without the ID of the boot each start counts as
 /// one.
-fn note_boot(location: &Location, change: &Transaction<'_>) -> Result<()> {
+fn note_boot(location: &Location, change: &Transaction<'_>) -> rusqlite::Result<()> {
     let (boot, was_relaxed): (String, bool) =
         change.query_row("SELECT boot, relaxed FROM ff_store", [], |row| {
             Ok((row.get(0)?, row.get(1)?))
@@ -207,6 +185,21 @@ fn note_boot(location: &Location, change: &Transaction<'_>) -> Result<()> {
         change.execute("UPDATE ff_store SET boot = ?1, relaxed = ?2", (boot, is_relaxed))?;
     }
     Ok(())
+}
+
+/// Gives a file that was copied back a new history, so that readers of streams find a gap and read
+/// again what they wait for. Blocks the thread; programs may use the file meanwhile. Returns the new
+/// history.
+///
+/// # Errors
+///
+/// As for [`SqliteBackend::connect`](crate::SqliteBackend::connect).
+pub fn new_history(location: &Location) -> Result<u64, OpenError> {
+    let db = set_up(location)?;
+    let history = draw();
+    let changed = db.execute("UPDATE ff_store SET history = ?1", [bits(history)]);
+    changed.map_err(|error| open_error(location, &error))?;
+    Ok(history)
 }
 
 /// Draws a number that no other store or process has.
@@ -309,5 +302,7 @@ mod tests {
         assert_ne!(second, first, "a relaxed program ran before the boot");
         reboot(&full);
         assert_eq!(history(&full), second);
+        let third = new_history(&full).unwrap();
+        assert_eq!((history(&full), bits(third) == second), (bits(third), false));
     }
 }

@@ -17,8 +17,10 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::failure::{self, Stage, classify};
+use crate::keeper::Desk;
 use crate::location::{Durability, Location, OpenError};
-use crate::wake::Hub;
+use crate::turn::Turn;
+use crate::wake::{self, Hub, Rung};
 use crate::{commit, disk, reader, rows, schema, take};
 
 /// The most requests in one transaction.
@@ -49,14 +51,17 @@ impl Writer {
     pub(crate) fn start(
         location: &Location,
         db: Connection,
-        hub: Arc<Hub>,
+        bell: Bell,
+        desk: Desk,
         damage: Damage,
     ) -> Result<Self, OpenError> {
+        let turn = Turn::open(location)?;
         let (jobs, waiting) = channel();
         let location = location.clone();
         let busy = location.busy("cannot start a thread");
         let room = disk::Room::default();
-        let state = State { location, db: Some(db), hub, damage, is_synced: true, room };
+        let db = Some(db);
+        let state = State { location, db, turn, bell, desk, damage, is_synced: true, room };
         let builder = std::thread::Builder::new().name("ff-sqlite-writer".to_owned());
         let thread = builder.spawn(move || state.run(&waiting)).map_err(|_| busy)?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
@@ -83,12 +88,22 @@ impl Drop for Writer {
     }
 }
 
+/// How wake-ups reach their subscribers.
+pub(crate) struct Bell {
+    /// The subscribers of this process.
+    pub(crate) hub: Arc<Hub>,
+    /// The number of this backend, from which other processes know who told a wake-up.
+    pub(crate) teller: i64,
+}
+
 /// The state of the thread.
 struct State {
     location: Location,
     /// `None` after an error that leaves the state of the connection unknown.
     db: Option<Connection>,
-    hub: Arc<Hub>,
+    turn: Turn,
+    bell: Bell,
+    desk: Desk,
     damage: Damage,
     /// Whether the connection waits for the disk at each commit.
     is_synced: bool,
@@ -124,8 +139,8 @@ impl State {
     /// Processes requests in one transaction, rings, and answers them.
     fn answer(&mut self, jobs: Vec<Job>) {
         match self.process(&jobs) {
-            Ok((replies, wakes)) => {
-                self.hub.ring(&wakes);
+            Ok((replies, rung)) => {
+                self.bell.hub.ring(&rung);
                 for (job, reply) in jobs.into_iter().zip(replies) {
                     let _ = job.reply.send(reply);
                 }
@@ -138,7 +153,7 @@ impl State {
         }
     }
 
-    fn process(&mut self, jobs: &[Job]) -> Result<(Vec<Answer>, Vec<Wake>), Failure> {
+    fn process(&mut self, jobs: &[Job]) -> Result<(Vec<Answer>, Vec<Rung>), Failure> {
         let db = match self.db.take() {
             Some(db) => db,
             None => {
@@ -147,8 +162,17 @@ impl State {
                 opened.map_err(|error| Failure::NotSent(error.to_string()))?
             }
         };
-        match self.transaction(&db, jobs) {
+        if let Err(error) = self.turn.take() {
+            self.db = Some(db);
+            return Err(Failure::NotSent(format!("waiting for other programs to write: {error}")));
+        }
+        let done = self.transaction(&db, jobs);
+        if let Err(error) = self.turn.end() {
+            tracing::warn!(%error, "other programs wait until this one ends");
+        }
+        match done {
             Ok(done) => {
+                self.desk.committed(&db);
                 self.db = Some(db);
                 Ok(done)
             }
@@ -169,7 +193,7 @@ impl State {
         &mut self,
         db: &Connection,
         jobs: &[Job],
-    ) -> Result<(Vec<Answer>, Vec<Wake>), Failed> {
+    ) -> Result<(Vec<Answer>, Vec<Rung>), Failed> {
         let at = |stage| move |error| Failed { stage, error };
         // A take that is lost leaves its entries where they were.
         let commits = jobs.iter().any(|job| matches!(job.request, Request::Commit(_)));
@@ -187,8 +211,10 @@ impl State {
         };
         let replies: rusqlite::Result<Vec<Answer>> = jobs.iter().map(handle).collect();
         let replies = replies.map_err(at(Stage::Inside))?;
+        let rung: Vec<Rung> = wakes.into_iter().map(Rung::from).collect();
+        wake::tell(db, self.bell.teller, &rung).map_err(at(Stage::Inside))?;
         db.execute_batch("COMMIT").map_err(at(Stage::Commit))?;
-        Ok((replies, wakes))
+        Ok((replies, rung))
     }
 
     /// Returns why new work is refused, if it is.

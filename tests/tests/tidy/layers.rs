@@ -50,8 +50,8 @@ const ADAPTER: Layers = Layers {
 const IO_SQLITE: Layers = Layers {
     folder: "io-sqlite",
     parent: "crate",
-    order: "clock, disk, failure, rows, wake < location, stream < schema, commit, take \
-            < reader, examine < writer < backend",
+    order: "clock, disk, failure, rows < location, stream < turn < schema, commit, take \
+            < keeper, reader, examine, wake < writer < backend",
     is_open: true,
 };
 
