@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ff_sdk::backend::Location;
 use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::execution::ExecutionSnapshot;
 use ff_sdk::{
@@ -105,6 +106,7 @@ pub async fn client_or_set_up(
 
 /// Opens a shared store that was set up before.
 pub async fn open_existing(url: Option<&str>) -> Result<OpenStore, CliError> {
+    check_file(url.unwrap_or_default())?;
     let store = open_shared(url, Wait::Briefly).await?;
     let auditor = tokio::time::timeout(CALL_TIMEOUT, Auditor::connect(store.backend.clone())).await;
     let silent = |_| CliError::runtime("the store does not answer");
@@ -115,6 +117,19 @@ pub async fn open_existing(url: Option<&str>) -> Result<OpenStore, CliError> {
              submit executions first",
             redacted_url(url.unwrap_or_default())
         ))),
+    }
+}
+
+/// Checks that the file of a SQLite store exists, for a command that does not set up a store.
+pub fn check_file(url: &str) -> Result<(), CliError> {
+    match Location::parse(url) {
+        Ok(location) if !location.path().exists() => Err(CliError::runtime(format!(
+            "{} does not exist, and this command does not create it: check the path, or submit \
+             executions first",
+            location.path().display()
+        ))),
+        // Another store, or an error that opening the store reports.
+        _ => Ok(()),
     }
 }
 

@@ -216,7 +216,7 @@ pub mod backend {
     };
     pub use ff_core::time::Window;
     #[cfg(feature = "sqlite")]
-    pub use ff_io_sqlite::{Clock, Durability, Location};
+    pub use ff_io_sqlite::{Clock, Durability, Location, new_history};
     #[cfg(feature = "valkey")]
     pub use ff_io_valkey::{
         Target,
