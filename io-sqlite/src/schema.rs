@@ -77,26 +77,28 @@ pub(crate) fn set_up(location: &Location) -> Result<Connection, OpenError> {
     // Programs that start at the same time set the file up one after the other.
     let mut turn = Turn::open(location)?;
     turn.take().map_err(|error| location.busy(format!("waiting for other programs: {error}")))?;
-    let mut db = connect(location).map_err(|error| open_error(location, &error))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let opened = open(location.path(), flags);
+    let mut db = opened.map_err(|error| open_error(location, &error))?;
     check(location, &db)?;
     let set_up = write_header(location, &mut db);
     set_up.map_err(|error| open_error(location, &error))?;
     Ok(db)
 }
 
-/// Opens a connection with the settings that each one needs.
+/// Opens another connection to a file that was set up.
 pub(crate) fn connect(location: &Location) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    open(location.path(), flags)
+    open(location.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
 
 /// Opens a connection that only reads.
 pub(crate) fn connect_reader(location: &Location) -> rusqlite::Result<Connection> {
-    let db = open(location.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let db = connect(location)?;
     db.pragma_update(None, "query_only", true)?;
     Ok(db)
 }
 
+/// Opens a connection with the settings that each one needs.
 fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);

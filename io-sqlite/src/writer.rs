@@ -157,9 +157,9 @@ impl State {
         let db = match self.db.take() {
             Some(db) => db,
             None => {
-                let opened = schema::set_up(&self.location);
+                let opened = schema::connect(&self.location);
                 self.is_synced = true;
-                opened.map_err(|error| Failure::NotSent(error.to_string()))?
+                opened.map_err(|error| Failure::NotSent(failure::text(&error)))?
             }
         };
         if let Err(error) = self.turn.take() {
