@@ -18,7 +18,7 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Returns why there is no room for new work, if there is none.
+    /// Returns why new work is refused, if there is too little room for it.
     pub(crate) fn refusal(
         &mut self,
         db: &Connection,

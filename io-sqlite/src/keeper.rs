@@ -31,7 +31,7 @@ pub(crate) struct Keeper {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What a writer and its keeper tell each other.
+/// The messages between a writer and its keeper.
 #[derive(Clone)]
 pub(crate) struct Desk {
     committed: SyncSender<()>,

@@ -13,7 +13,7 @@ pub struct Location {
     pub(crate) clock: Clock,
 }
 
-/// What an answered call survives.
+/// The losses that an answered call survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
     /// A loss of power, as far as the disk keeps its word: each commit waits until the disk has it.

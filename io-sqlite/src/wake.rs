@@ -1,6 +1,6 @@
 //! Wake-ups: the subscribers of this process, and those of others.
 //!
-//! A wake-up is a hint; nothing depends on its arrival. The writer rings the subscribers of its own
+//! A wake-up is a hint; nothing depends on its arrival. The writer rings the subscribers in its
 //! process when a transaction is committed, before it answers the calls, and writes the wake-ups
 //! into the table `ff_wake`, for other processes. While this process has subscribers, a thread asks
 //! SQLite whether another connection has changed the file, and then reads the table. If rows that
@@ -435,7 +435,7 @@ mod tests {
         pass_on(&mut other, &hub);
         tell(&db, 1, &rung(vec![journal(4)])).unwrap();
         pass_on(&mut other, &hub);
-        assert_eq!(received(&mut *subscription), [], "nobody subscribes to this topic");
+        assert_eq!(received(&mut *subscription), [], "this topic has no subscribers");
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl State {
                 bytes += size(&job.request);
                 jobs.push(job);
             }
-            // Nobody waits for their replies.
+            // The others are no longer waited for.
             jobs.retain(|job| !job.reply.is_closed());
             if !jobs.is_empty() {
                 self.answer(jobs);

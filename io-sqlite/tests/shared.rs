@@ -119,7 +119,7 @@ async fn the_clock_is_read_under_the_lock() {
     let (seen, now) = (reads.clone(), TimestampMs::new(1_764_000_000_000));
     let clock = Clock::of(move || {
         let other = File::options().write(true).open(&turn).expect("the file exists");
-        assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)), "nobody holds the lock");
+        assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)), "the lock is free");
         seen.fetch_add(1, Ordering::SeqCst);
         now
     });
@@ -143,7 +143,7 @@ async fn a_full_store_refuses_new_work_and_lets_the_rest_finish() {
     commit(&backend, value(2, 1, Purpose::Admit)).await.unwrap();
 }
 
-/// A request of its own does not fail with another one in the same transaction.
+/// A conflict of one request does not touch the others in the same transaction.
 #[tokio::test]
 async fn requests_of_one_transaction_have_their_own_replies() {
     let (_folder, location) = folder();

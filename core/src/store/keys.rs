@@ -188,7 +188,7 @@ impl RecordKey {
         self.after(tag(partition))
     }
 
-    /// Returns the text of the key without its partition, which has a column of its own in SQL.
+    /// Returns the text of the key without its partition, which SQL has in another column.
     pub fn column(&self) -> Vec<u8> {
         self.after(Vec::new())
     }
