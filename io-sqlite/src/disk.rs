@@ -74,7 +74,7 @@ pub(crate) fn boot() -> Option<String> {
     Some(boot.trim().to_owned())
 }
 
-/// Returns whether a file is on a network file system, on which processes of several machines cannot
+/// Returns whether a file is on a network file system, where processes of several machines cannot
 /// share it: they do not share the memory that SQLite needs for its log.
 pub(crate) fn is_remote(path: &Path) -> bool {
     #[cfg(target_os = "linux")]

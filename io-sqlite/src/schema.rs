@@ -190,8 +190,8 @@ fn note_boot(location: &Location, change: &Transaction<'_>) -> rusqlite::Result<
 }
 
 /// Gives a file that was copied back a new history, so that readers of streams find a gap and read
-/// again what they wait for. Blocks the thread; programs may use the file meanwhile. Returns the new
-/// history.
+/// again what they wait for. Blocks the thread; programs may use the file meanwhile. Returns the
+/// new history.
 ///
 /// # Errors
 ///

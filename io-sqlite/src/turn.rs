@@ -139,6 +139,10 @@ mod tests {
         one.take().unwrap();
         assert!(!other.files.try_take().unwrap());
         one.end().unwrap();
+        // A writer that waits holds the first lock before the second one is free for it.
+        other.files.next.lock().unwrap();
+        assert!(!one.files.try_take().unwrap());
+        other.files.next.unlock().unwrap();
         assert!(other.files.try_take().unwrap());
         drop(other);
         one.take().unwrap();

@@ -116,8 +116,8 @@ impl StoreOptions {
     }
 
     /// Sets the user and the password, instead of those of the URL. Without a user they are those
-    /// of the server's default user. A store in memory or in a file has none. The credentials for sentinels are
-    /// options of the URL.
+    /// of the server's default user. A store in memory or in a file has none. The credentials for
+    /// sentinels are options of the URL.
     #[must_use]
     #[cfg(feature = "valkey")]
     pub fn credentials(mut self, user: Option<&str>, password: &str) -> Self {

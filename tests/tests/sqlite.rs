@@ -1,5 +1,5 @@
-//! A store in a SQLite file, through the library: it outlives its programs, and files that cannot be
-//! a store are refused with advice (`docs/sqlite.md`).
+//! A store in a SQLite file, through the library: it outlives its programs, and files that cannot
+//! be a store are refused with advice (`docs/sqlite.md`).
 
 use ff_sdk::core::backend::FindingLevel;
 use ff_sdk::{FlowFabric, Json, Payload, SdkError, StoreOptions, Submission};
