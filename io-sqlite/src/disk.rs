@@ -85,7 +85,7 @@ pub(crate) fn is_remote(path: &Path) -> bool {
         statfs(folder(path)).is_ok_and(|stat| {
             let kind = stat.filesystem_type();
             [CODA_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC].contains(&kind)
-                || OTHERS.iter().any(|other| kind.0 as u32 == *other)
+                || OTHERS.contains(&(kind.0 as u32))
         })
     }
     #[cfg(not(target_os = "linux"))]

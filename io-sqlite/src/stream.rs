@@ -39,9 +39,12 @@ impl Tail {
 
     fn write(&self, db: &Connection, p: i64, name: &[u8]) -> Result<()> {
         let mut insert = db.prepare_cached(
-            "INSERT OR REPLACE INTO ff_tail
-             (p, name, at, seq, bytes, entries, dropped_at, dropped_seq)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO ff_tail (p, name, at, seq, bytes, entries, dropped_at, dropped_seq)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (p, name) DO UPDATE
+             SET at = excluded.at, seq = excluded.seq, bytes = excluded.bytes,
+                 entries = excluded.entries, dropped_at = excluded.dropped_at,
+                 dropped_seq = excluded.dropped_seq",
         )?;
         let (at, seq) = (self.last.at.get(), self.last.sequence);
         let dropped_at = self.dropped.map(|dropped| dropped.at.get());
