@@ -50,8 +50,8 @@ const EXAMPLES: &str = "\
 Examples:
   ff run jobs.jsonl                       run a file of jobs in this process, without a server
   ff run jobs.jsonl --backend valkey:     the same on a private server, started for this command
-  export FF_BACKEND=valkey://127.0.0.1:6379
-  ff submit jobs.jsonl                    submit the jobs to a server
+  export FF_BACKEND=sqlite:work.db        a file of this machine; or valkey://127.0.0.1:6379
+  ff submit jobs.jsonl                    submit the jobs to this store
   ff submit --kind K --payload JSON       submit one execution, with --wait for its result
   ff work --exec ./resize.sh              run them, on this machine or on others
   ff serve                                serve submitters, workers and operators over HTTP

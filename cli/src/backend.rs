@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ff_sdk::backend::Location;
 use ff_sdk::core::backend::EngineBackend;
 use ff_sdk::core::execution::ExecutionSnapshot;
 use ff_sdk::{
-    Auditor, Client, ClientConfig, ConnectError, EngineError, ExecutionId, MemoryBackend, SdkError,
-    StoreOptions, redacted_url,
+    Auditor, Client, ClientConfig, ConnectError, EngineError, ExecutionId, MemoryBackend,
+    OpenError, SdkError, StoreOptions, redacted_url,
 };
 
 use crate::args::{SetUpArgs, StoreArgs};
@@ -71,6 +72,7 @@ pub async fn open(url: &str, wait: Wait) -> Result<OpenStore, CliError> {
             let (backend, url) = (connect(&server.url(), wait).await?, Some(server.url()));
             Ok(OpenStore { backend, shared: false, url, _server: Some(server) })
         }
+        Some(("sqlite", _)) => open_server(url, wait).await,
         _ => open_server(url, wait).await.map_err(|error| match error.is_usage() {
             true => CliError::usage(format!("{}; or valkey: {PRIVATE}", error.message())),
             false => error,
@@ -104,6 +106,7 @@ pub async fn client_or_set_up(
 
 /// Opens a shared store that was set up before.
 pub async fn open_existing(url: Option<&str>) -> Result<OpenStore, CliError> {
+    check_file(url.unwrap_or_default())?;
     let store = open_shared(url, Wait::Briefly).await?;
     let auditor = tokio::time::timeout(CALL_TIMEOUT, Auditor::connect(store.backend.clone())).await;
     let silent = |_| CliError::runtime("the store does not answer");
@@ -114,6 +117,19 @@ pub async fn open_existing(url: Option<&str>) -> Result<OpenStore, CliError> {
              submit executions first",
             redacted_url(url.unwrap_or_default())
         ))),
+    }
+}
+
+/// Checks that the file of a SQLite store exists, for a command that does not set up a store.
+pub fn check_file(url: &str) -> Result<(), CliError> {
+    match Location::parse(url) {
+        Ok(location) if !location.path().exists() => Err(CliError::runtime(format!(
+            "{} does not exist, and this command does not create it: check the path, or submit \
+             executions first",
+            location.path().display()
+        ))),
+        // Another store, or an error that opening the store reports.
+        _ => Ok(()),
     }
 }
 
@@ -167,7 +183,9 @@ fn not_found(client: &Client, id: &ExecutionId) -> CliError {
 /// Connects to a server, and prints each new reason why it cannot yet.
 async fn connect(url: &str, wait: Wait) -> Result<Arc<dyn EngineBackend>, CliError> {
     let failed = |error: SdkError| match &error {
-        SdkError::Connect(ConnectError::Url { .. }) => CliError::usage(error.to_string()),
+        SdkError::Connect(ConnectError::Url { .. }) | SdkError::Open(OpenError::Url { .. }) => {
+            CliError::usage(error.to_string())
+        }
         _ => CliError::runtime(error),
     };
     let options = StoreOptions::parse(url).map_err(failed)?;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
+use ff_sdk::backend::Location;
 use ff_sdk::core::backend::{Finding, FindingLevel};
 use ff_sdk::{
     AuditProgress, AuditReport, Auditor, Client, ClientConfig, LaneStatus, LimitState, Namespace,
@@ -33,6 +34,10 @@ pub struct DoctorArgs {
     /// Print one JSON object instead of a table.
     #[arg(long)]
     pub json: bool,
+    /// Check nothing, and give a SQLite file that was copied back a new history: programs that
+    /// follow completions then find a gap, and read again what they wait for.
+    #[arg(long, conflicts_with_all = ["no_audit", "limit", "json"])]
+    pub new_history: bool,
 }
 
 /// The width of the table if the width of the terminal is not known.
@@ -40,6 +45,9 @@ const WIDTH: u16 = 100;
 
 /// Runs the command.
 pub async fn doctor(args: DoctorArgs) -> Result<ExitCode, CliError> {
+    if args.new_history {
+        return new_history(args.store.backend.unwrap_or_default()).await;
+    }
     match examine(&args).await {
         // Monitors read standard output: a store that cannot be checked is a finding too.
         Err(error) if args.json && !error.is_usage() => {
@@ -52,11 +60,26 @@ pub async fn doctor(args: DoctorArgs) -> Result<ExitCode, CliError> {
     }
 }
 
+async fn new_history(url: String) -> Result<ExitCode, CliError> {
+    let Ok(location) = Location::parse(&url) else {
+        let problem = "--new-history is for a file: give --backend sqlite:PATH";
+        return Err(CliError::usage(problem));
+    };
+    backend::check_file(&url)?;
+    let changed = tokio::task::spawn_blocking(move || ff_sdk::backend::new_history(&location));
+    changed.await.map_err(CliError::runtime)?.map_err(CliError::runtime)?;
+    print_line(format_args!("{url} has a new history"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn examine(args: &DoctorArgs) -> Result<ExitCode, CliError> {
     let namespace = args.store.namespace.clone();
     // A store of this command alone is accepted: it shows at least that one can be opened.
     let store = match &args.store.backend {
-        Some(url) => backend::open(url, backend::Wait::No).await?,
+        Some(url) => {
+            backend::check_file(url)?;
+            backend::open(url, backend::Wait::No).await?
+        }
         None => backend::open_shared(None, backend::Wait::No).await?,
     };
     let failed = |error| CliError::runtime(format!("cannot check the store: {error}"));

@@ -128,6 +128,24 @@ impl Partition {
     pub const fn flow(index: u16) -> Self {
         Self { family: PartitionFamily::Flow, index }
     }
+
+    /// Returns the number of the partition in a column of a database. It never changes.
+    pub fn column(self) -> i64 {
+        let family = PartitionFamily::IN_COLUMNS.iter().position(|it| *it == self.family);
+        family.map_or(0, |family| family as i64) << 16 | i64::from(self.index)
+    }
+
+    /// Returns the partition with this number in a column of a database; the inverse of
+    /// [`Partition::column`].
+    pub fn from_column(column: i64) -> Option<Self> {
+        let family = *PartitionFamily::IN_COLUMNS.get(usize::try_from(column >> 16).ok()?)?;
+        Some(Self { family, index: (column & 0xffff) as u16 })
+    }
+}
+
+impl PartitionFamily {
+    /// The families by their numbers in columns. New families are added at the end.
+    const IN_COLUMNS: [Self; 5] = [Self::Flow, Self::Budget, Self::Quota, Self::Worker, Self::Meta];
 }
 
 impl fmt::Display for Partition {
@@ -228,6 +246,21 @@ pub(crate) fn parse_index(text: &str) -> Option<u16> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_partition_is_parsed_back_from_its_column() {
+        let families = PartitionFamily::IN_COLUMNS;
+        for (number, family) in families.into_iter().enumerate() {
+            for index in [0, 255, u16::MAX] {
+                let partition = Partition { family, index };
+                let column = partition.column();
+                assert_eq!(column, number as i64 * 65_536 + i64::from(index));
+                assert_eq!(Partition::from_column(column), Some(partition));
+            }
+        }
+        assert_eq!(Partition::from_column(5 << 16), None);
+        assert_eq!(Partition::from_column(-1), None);
+    }
 
     #[test]
     fn a_family_without_partitions_is_refused() {

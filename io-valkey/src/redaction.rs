@@ -57,6 +57,10 @@ pub(crate) fn form(scheme: &str) -> Option<(Form, bool)> {
 /// assert_eq!(redacted_url("valkey://host?password=PASSWORD"), "valkey://host?password=***");
 /// ```
 pub fn redacted_url(url: &str) -> String {
+    // The URL of a file has no secrets, and its path may contain an `@`.
+    if url.starts_with("sqlite:") {
+        return url.to_owned();
+    }
     let (scheme, rest) = url.split_at(scheme_end(url));
     let (hidden, rest) = match rest.rsplit_once('@') {
         // The `@` may stand in a password with a `?`, or in the value of an option.
@@ -123,6 +127,7 @@ mod tests {
         for (url, shown) in [
             ("valkey://user:secret@host:1/0", "valkey://***@host:1/0"),
             ("valkey://:s@cret@host:1", "valkey://***@host:1"),
+            ("sqlite:a@b.db?durability=relaxed", "sqlite:a@b.db?durability=relaxed"),
             ("valkey-cluster://u:p@a:1,b:2", "valkey-cluster://***@a:1,b:2"),
             ("valkey-sentinel://u:p@a,b/one", "valkey-sentinel://***@a,b/one"),
             (

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ff_core::backend::EngineBackend;
+#[cfg(feature = "sqlite")]
+use ff_io_sqlite::{Location, SqliteBackend};
 #[cfg(feature = "valkey")]
 use ff_io_valkey::{Target, ValkeyBackend};
 
@@ -15,6 +17,7 @@ use crate::memory::MemoryBackend;
 /// | URL | store |
 /// | --- | --- |
 /// | `memory:` | a new store in this process, dropped with its last handle |
+/// | `sqlite:PATH` | a file, which is created if it is missing; processes of one machine share it |
 /// | `valkey://HOST:PORT` | a Valkey or Redis server |
 /// | `valkeys://HOST:PORT` | the same over TLS |
 /// | `valkey-cluster://HOST:PORT,HOST:PORT` | a cluster, by one or more of its nodes |
@@ -24,7 +27,7 @@ use crate::memory::MemoryBackend;
 /// | `valkey+unix:///PATH` | a server by its unix socket |
 ///
 /// `redis` (with TLS `rediss`) may stand for `valkey`. User and password go before an `@`, options
-/// after a `?` (`docs/valkey.md`, URLs).
+/// after a `?` (`docs/sqlite.md` and `docs/valkey.md`, URLs).
 ///
 /// All clones of the returned handle share its connections: open a store once and pass the handle
 /// to all workers and clients of the process. A tokio runtime with I/O and time enabled is needed.
@@ -80,10 +83,15 @@ type OnFailure = Box<dyn FnMut(&SdkError) + Send>;
 
 enum Store {
     Memory,
+    #[cfg(feature = "sqlite")]
+    File(Box<Location>),
     #[cfg(feature = "valkey")]
     Server(Box<Target>),
 }
 
+/// How long a program waits by default for a file that another program sets up.
+#[cfg(feature = "sqlite")]
+const FILE_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The wait after the first failed try; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait between two tries.
@@ -94,20 +102,22 @@ impl StoreOptions {
     ///
     /// # Errors
     ///
-    /// - [`SdkError::Connect`] when the URL is invalid.
-    /// - [`SdkError::Config`] for any URL but `memory:` when this crate was built without its
-    ///   feature `valkey`.
+    /// - [`SdkError::Connect`] when the URL is invalid, and [`SdkError::Open`] for a URL with
+    ///   `sqlite:`.
+    /// - [`SdkError::Config`] for a store whose feature (`sqlite` or `valkey`) this crate was built
+    ///   without.
     pub fn parse(url: &str) -> Result<Self, SdkError> {
         let (store, open_timeout) = match url {
             "memory:" => (Store::Memory, Duration::ZERO),
+            url if url.starts_with("sqlite:") => file(url)?,
             url => server(url)?,
         };
         Ok(Self { store, open_timeout, even_if_refused: false, on_failure: None })
     }
 
     /// Sets the user and the password, instead of those of the URL. Without a user they are those
-    /// of the server's default user. A store in memory has none. The credentials for sentinels are
-    /// options of the URL.
+    /// of the server's default user. A store in memory or in a file has none. The credentials for
+    /// sentinels are options of the URL.
     #[must_use]
     #[cfg(feature = "valkey")]
     pub fn credentials(mut self, user: Option<&str>, password: &str) -> Self {
@@ -147,7 +157,8 @@ impl StoreOptions {
     /// # Errors
     ///
     /// [`SdkError::Connect`] when the server cannot be reached in time, or immediately when it
-    /// refuses access or its configuration could lose acknowledged work.
+    /// refuses access or its configuration could lose acknowledged work. [`SdkError::Open`] when a
+    /// file cannot be used.
     ///
     /// # Cancel safety
     ///
@@ -191,6 +202,8 @@ impl Store {
     async fn open(&self) -> Result<Arc<dyn EngineBackend>, SdkError> {
         match self {
             Self::Memory => Ok(Arc::new(MemoryBackend::new())),
+            #[cfg(feature = "sqlite")]
+            Self::File(location) => Ok(Arc::new(SqliteBackend::open(*location.clone()).await?)),
             #[cfg(feature = "valkey")]
             Self::Server(target) => Ok(Arc::new(ValkeyBackend::open(*target.clone()).await?)),
         }
@@ -202,6 +215,8 @@ impl std::fmt::Debug for StoreOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let store = match &self.store {
             Store::Memory => "memory:",
+            #[cfg(feature = "sqlite")]
+            Store::File(location) => &format!("sqlite:{}", location.path().display()),
             #[cfg(feature = "valkey")]
             Store::Server(target) => target.url(),
         };
@@ -209,6 +224,16 @@ impl std::fmt::Debug for StoreOptions {
         shown.field("store", &store).field("open_timeout", &self.open_timeout);
         shown.field("even_if_refused", &self.even_if_refused).finish_non_exhaustive()
     }
+}
+
+#[cfg(feature = "sqlite")]
+fn file(url: &str) -> Result<(Store, Duration), SdkError> {
+    Ok((Store::File(Box::new(Location::parse(url)?)), FILE_OPEN_TIMEOUT))
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn file(_: &str) -> Result<(Store, Duration), SdkError> {
+    Err(unsupported("sqlite", "sqlite"))
 }
 
 #[cfg(feature = "valkey")]
@@ -221,10 +246,13 @@ fn server(url: &str) -> Result<(Store, Duration), SdkError> {
 #[cfg(not(feature = "valkey"))]
 fn server(url: &str) -> Result<(Store, Duration), SdkError> {
     // Without the rest, which may hold a password; a URL without a scheme, too.
-    let scheme = url.split_once("://").map_or("this URL", |(scheme, _)| scheme);
+    Err(unsupported(url.split_once("://").map_or("this URL", |(scheme, _)| scheme), "valkey"))
+}
+
+#[cfg(not(all(feature = "sqlite", feature = "valkey")))]
+fn unsupported(scheme: &str, feature: &str) -> SdkError {
     let message = format!(
-        "`{scheme}` is not supported: this program was built without the feature \
-         `valkey`, so that only memory: can be opened"
+        "`{scheme}` is not supported: this program was built without the feature `{feature}`"
     );
-    Err(SdkError::config("open", "address", message))
+    SdkError::config("open", "address", message)
 }

@@ -89,6 +89,11 @@ pub enum SdkError {
     #[cfg(feature = "valkey")]
     #[error(transparent)]
     Connect(#[from] ff_io_valkey::ConnectError),
+    /// A SQLite file cannot be used: its URL is invalid, or the file is not a store, damaged, of a
+    /// newer program or out of reach.
+    #[cfg(feature = "sqlite")]
+    #[error(transparent)]
+    Open(#[from] ff_io_sqlite::OpenError),
     /// The backend could not report on itself.
     #[error("cannot examine the {backend} backend: {source}")]
     Backend {
@@ -169,6 +174,8 @@ impl SdkError {
             | Self::Decode { .. } => false,
             #[cfg(feature = "valkey")]
             Self::Connect(error) => error.is_retryable(),
+            #[cfg(feature = "sqlite")]
+            Self::Open(error) => error.is_retryable(),
             Self::Http { retryable, .. } | Self::AdminApi { retryable, .. } => *retryable,
             Self::WorkerAtCapacity { .. } | Self::Backend { .. } => true,
             Self::Engine(EngineError::Transport { message, .. }) => !is_access_refused(message),

@@ -101,6 +101,8 @@ pub use suspension::Suspension;
 pub use task::{ClaimedTask, LeaseWatch, SuspendOutcome};
 pub use worker::FlowFabricWorker;
 
+#[cfg(feature = "sqlite")]
+pub use ff_io_sqlite::{OpenError, SqliteBackend};
 #[cfg(feature = "valkey")]
 pub use ff_io_valkey::{ConnectError, ValkeyBackend, redacted_url};
 
@@ -213,6 +215,8 @@ pub mod backend {
         Version, Wake,
     };
     pub use ff_core::time::Window;
+    #[cfg(feature = "sqlite")]
+    pub use ff_io_sqlite::{Clock, Durability, Location, new_history};
     #[cfg(feature = "valkey")]
     pub use ff_io_valkey::{
         Target,

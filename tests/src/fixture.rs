@@ -24,6 +24,7 @@ use ff_sdk::{
 use uuid::Uuid;
 
 use crate::faulty_backend::FaultyBackend;
+use crate::virtual_sqlite::VirtualSqlite;
 use crate::virtual_time::VirtualTimeBackend;
 use crate::watchdog::Watchdog;
 
@@ -46,6 +47,11 @@ impl Fixture {
     /// A fixture with a store in memory. Its time is tokio's paused clock.
     pub fn memory() -> Self {
         Self::on(Arc::new(MemoryBackend::new()))
+    }
+
+    /// A fixture with a SQLite file. Its time is tokio's paused clock ([`VirtualSqlite`]).
+    pub fn sqlite() -> Self {
+        Self::on(Arc::new(VirtualSqlite::new()))
     }
 
     /// A fixture with a Valkey server. Its time is tokio's paused clock ([`VirtualTimeBackend`]).

@@ -53,7 +53,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// More calls than any scenario makes. In paused time, an agent without progress would retry
 /// forever.
-const MAX_CALLS: usize = 100_000;
+pub(crate) const MAX_CALLS: usize = 100_000;
 
 /// How a store loses everything.
 #[derive(Clone, Copy, Debug)]
@@ -303,7 +303,7 @@ fn text() -> String {
 }
 
 /// Runs a future on a runtime with real time, and blocks the test's thread until it ends.
-fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+pub(crate) fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| {
         let mut builder = tokio::runtime::Builder::new_multi_thread();

@@ -52,6 +52,8 @@ survive! {
     replies_are_spoilt: RepliesSpoilt,
     the_memory_is_full: MemoryFull,
     slots_are_moved: SlotsMoved,
+    workers_that_share_a_file_are_killed: FileWorkerKilled,
+    workers_that_share_a_file_are_stopped: FileWorkerStopped,
 }
 
 /// Two HTTP services on one store are killed again and again, in the middle of requests.

@@ -22,8 +22,8 @@ use ff_tests::fixture::{NAMESPACE, PARTITIONS, eligible};
 use ff_tests::kit::{claim, rejection, secs, submit, work};
 
 /// The stores that every test runs on.
-fn fixtures() -> [Fixture; 2] {
-    [Fixture::memory(), Fixture::valkey()]
+fn fixtures() -> [Fixture; 3] {
+    [Fixture::memory(), Fixture::sqlite(), Fixture::valkey()]
 }
 
 /// A client that knows only format 1. The first program of a store: it makes 1 the active format.

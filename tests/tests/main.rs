@@ -13,6 +13,7 @@ mod purity;
 mod report;
 mod scenarios;
 mod sdk;
+mod sqlite;
 mod start;
 mod store_loss;
 mod subscription;

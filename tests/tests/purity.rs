@@ -108,13 +108,15 @@ fn only_the_transport_of_http_needs_a_client_and_a_runtime() {
 #[test]
 fn dependencies_between_crates_go_one_way() {
     let every: &[&str] = &["--all-features"];
-    let permitted: [(&str, &[&str], &[&str]); 8] = [
+    let stores = ["ff-core", "ff-io-http", "ff-io-sqlite", "ff-io-valkey", "ff-sdk-macros"];
+    let permitted: [(&str, &[&str], &[&str]); 9] = [
         ("ff-core", every, &[]),
         ("ff-io-http", every, &["ff-core"]),
+        ("ff-io-sqlite", every, &["ff-core"]),
         ("ff-io-valkey", every, &["ff-core"]),
-        // Only the default features include Valkey.
+        // Only the default features include SQLite and Valkey.
         ("ff-sdk", &["--no-default-features"], &["ff-core", "ff-io-http", "ff-sdk-macros"]),
-        ("ff-sdk", every, &["ff-core", "ff-io-http", "ff-io-valkey", "ff-sdk-macros"]),
+        ("ff-sdk", every, &stores),
         ("ff-sim", every, &["ff-core", "ff-io-valkey", "ff-sdk", "ff-sim-macros"]),
         ("ff-server", every, &["ff-io-http", "ff-sdk"]),
         ("flowfabric-cli", every, &["ff-core", "ff-sdk", "ff-server"]),

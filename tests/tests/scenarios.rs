@@ -22,6 +22,16 @@ mod memory {
     ff_tests::for_each_scenario!(tests);
 }
 
+/// A SQLite file.
+mod sqlite {
+    use ff_tests::Fixture;
+
+    fn fixture() -> Fixture {
+        Fixture::sqlite()
+    }
+    ff_tests::for_each_scenario!(tests);
+}
+
 /// A Valkey server.
 mod valkey {
     use ff_tests::Fixture;

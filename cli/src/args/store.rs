@@ -8,8 +8,8 @@ use crate::pool::NAMESPACE;
 /// A store that other processes share, and a namespace of it.
 #[derive(Debug, Args)]
 pub struct StoreArgs {
-    /// The URL of the store, for example valkey://127.0.0.1:6379 or
-    /// valkey://USER:PASSWORD@HOST:PORT. The scheme valkeys uses TLS.
+    /// The URL of the store, for example sqlite:work.db for a file of this machine,
+    /// valkey://127.0.0.1:6379 or valkey://USER:PASSWORD@HOST:PORT. The scheme valkeys uses TLS.
     /// valkey-cluster://HOST:PORT,HOST:PORT is a cluster.
     #[arg(long, value_name = "URL", env = "FF_BACKEND", hide_env_values = true)]
     pub backend: Option<String>,
@@ -22,8 +22,8 @@ pub struct StoreArgs {
 #[derive(Clone, Debug, Args)]
 pub struct TransientStoreArgs {
     /// The URL of the store: memory: for a store in this process, valkey: for a private server that
-    /// is started for this command, or the URL of a running server, for example
-    /// valkey://127.0.0.1:6379.
+    /// is started for this command, sqlite:PATH for a file, or the URL of a running server, for
+    /// example valkey://127.0.0.1:6379.
     #[arg(
         long,
         value_name = "URL",

@@ -185,12 +185,21 @@ impl RecordKey {
 
     /// Returns the text of the key.
     pub fn text(&self, partition: Partition) -> Vec<u8> {
+        self.after(tag(partition))
+    }
+
+    /// Returns the text of the key without its partition, which SQL has in another column.
+    pub fn column(&self) -> Vec<u8> {
+        self.after(Vec::new())
+    }
+
+    fn after(&self, start: Vec<u8>) -> Vec<u8> {
         match self {
-            Self::Execution(uuid) => with_uuid(partition, b'x', uuid),
-            Self::Signal { execution, signal } => with_uuids(partition, b's', [execution, signal]),
-            Self::Meta => prefix(partition, b'm'),
-            Self::Secrets => prefix(partition, b'k'),
-            Self::Resource(kind, uuid) => with_uuid(partition, kind.letter(), uuid),
+            Self::Execution(uuid) => with_uuid(start, b'x', uuid),
+            Self::Signal { execution, signal } => with_uuids(start, b's', [execution, signal]),
+            Self::Meta => with_letter(start, b'm'),
+            Self::Secrets => with_letter(start, b'k'),
+            Self::Resource(kind, uuid) => with_uuid(start, kind.letter(), uuid),
         }
     }
 }
@@ -198,10 +207,19 @@ impl RecordKey {
 impl ValueKey {
     /// Returns the text of the key.
     pub fn text(&self, partition: Partition) -> Vec<u8> {
+        self.after(tag(partition))
+    }
+
+    /// Returns the text of the key without its partition.
+    pub fn column(&self) -> Vec<u8> {
+        self.after(Vec::new())
+    }
+
+    fn after(&self, start: Vec<u8>) -> Vec<u8> {
         match self {
-            Self::Payload(uuid) => with_uuid(partition, b'p', uuid),
-            Self::Result(uuid) => with_uuid(partition, b'r', uuid),
-            Self::Signal { execution, signal } => with_uuids(partition, b'v', [execution, signal]),
+            Self::Payload(uuid) => with_uuid(start, b'p', uuid),
+            Self::Result(uuid) => with_uuid(start, b'r', uuid),
+            Self::Signal { execution, signal } => with_uuids(start, b'v', [execution, signal]),
         }
     }
 }
@@ -209,30 +227,34 @@ impl ValueKey {
 impl IndexName {
     /// Returns the text of the key.
     pub fn text(&self, partition: Partition) -> Vec<u8> {
+        self.after(tag(partition))
+    }
+
+    /// Returns the text of the key without its partition.
+    pub fn column(&self) -> Vec<u8> {
+        self.after(Vec::new())
+    }
+
+    fn after(&self, start: Vec<u8>) -> Vec<u8> {
         match self {
             Self::Eligible { namespace, lane, kind } => {
-                let key = with_text(prefix(partition, b'e'), namespace.as_str());
+                let key = with_text(with_letter(start, b'e'), namespace.as_str());
                 with_text(with_text(key, lane.as_str()), kind.as_str())
             }
-            Self::Due => prefix(partition, b'd'),
-            Self::Retention => prefix(partition, b't'),
+            Self::Due => with_letter(start, b'd'),
+            Self::Retention => with_letter(start, b't'),
             Self::BlockedRoute { namespace } => {
-                with_text(prefix(partition, b'b'), namespace.as_str())
+                with_text(with_letter(start, b'b'), namespace.as_str())
             }
-            Self::AwaitsSlot { usage } => with_uuid(partition, b'w', usage),
-            Self::All { namespace } => with_text(prefix(partition, b'a'), namespace.as_str()),
-            Self::Quarantine => prefix(partition, b'q'),
-            Self::Signals { execution } => with_uuid(partition, b'i', execution),
+            Self::AwaitsSlot { usage } => with_uuid(start, b'w', usage),
+            Self::All { namespace } => with_text(with_letter(start, b'a'), namespace.as_str()),
+            Self::Quarantine => with_letter(start, b'q'),
+            Self::Signals { execution } => with_uuid(start, b'i', execution),
             Self::Resources { kind, namespace } => {
-                let mut key = prefix(partition, b'n');
-                key.push(kind.letter());
+                let key = with_letter(with_letter(start, b'n'), kind.letter());
                 with_text(key, namespace.as_str())
             }
-            Self::Expiry(kind) => {
-                let mut key = prefix(partition, b'o');
-                key.push(kind.letter());
-                key
-            }
+            Self::Expiry(kind) => with_letter(with_letter(start, b'o'), kind.letter()),
         }
     }
 
@@ -313,10 +335,19 @@ impl IndexName {
 impl StreamName {
     /// Returns the text of the key.
     pub fn text(&self, partition: Partition) -> Vec<u8> {
+        self.after(tag(partition))
+    }
+
+    /// Returns the text of the key without its partition.
+    pub fn column(&self) -> Vec<u8> {
+        self.after(Vec::new())
+    }
+
+    fn after(&self, start: Vec<u8>) -> Vec<u8> {
         match self {
-            Self::Journal => prefix(partition, b'j'),
+            Self::Journal => with_letter(start, b'j'),
             Self::Frames { execution, attempt } => {
-                let mut key = with_uuid(partition, b'f', execution);
+                let mut key = with_uuid(start, b'f', execution);
                 key.extend_from_slice(&attempt.0.to_be_bytes());
                 key
             }
@@ -330,7 +361,7 @@ impl Topic {
     pub fn channel(&self) -> Vec<u8> {
         let key = match self {
             Self::Lane { namespace, lane } => {
-                let key = with_text(prefix(Partition::META, b'e'), namespace.as_str());
+                let key = with_text(with_letter(tag(Partition::META), b'e'), namespace.as_str());
                 with_text(key, lane.as_str())
             }
             Self::Routes { namespace } => {
@@ -354,26 +385,30 @@ impl Topic {
 
 /// Returns the key of the list of a namespace's queues in a partition.
 pub fn list_of_queues(namespace: &Namespace, partition: Partition) -> Vec<u8> {
-    with_text(prefix(partition, b'l'), namespace.as_str())
+    with_text(with_letter(tag(partition), b'l'), namespace.as_str())
 }
 
 /// Returns the key of the list of a namespace's counts in a partition.
 pub fn list_of_counts(namespace: &Namespace, partition: Partition) -> Vec<u8> {
-    with_text(prefix(partition, b'c'), namespace.as_str())
+    with_text(with_letter(tag(partition), b'c'), namespace.as_str())
 }
 
-fn prefix(partition: Partition, kind: u8) -> Vec<u8> {
-    let mut key = partition.to_string().into_bytes();
-    key.push(kind);
+/// The start of a key: the tag of its partition.
+fn tag(partition: Partition) -> Vec<u8> {
+    partition.to_string().into_bytes()
+}
+
+fn with_letter(mut key: Vec<u8>, letter: u8) -> Vec<u8> {
+    key.push(letter);
     key
 }
 
-fn with_uuid(partition: Partition, kind: u8, uuid: &Uuid) -> Vec<u8> {
-    with_uuids(partition, kind, [uuid])
+fn with_uuid(key: Vec<u8>, letter: u8, uuid: &Uuid) -> Vec<u8> {
+    with_uuids(key, letter, [uuid])
 }
 
-fn with_uuids<const N: usize>(partition: Partition, kind: u8, uuids: [&Uuid; N]) -> Vec<u8> {
-    let mut key = prefix(partition, kind);
+fn with_uuids<const N: usize>(key: Vec<u8>, letter: u8, uuids: [&Uuid; N]) -> Vec<u8> {
+    let mut key = with_letter(key, letter);
     uuids.iter().for_each(|uuid| key.extend_from_slice(uuid.as_bytes()));
     key
 }
@@ -473,6 +508,19 @@ mod tests {
         fn different_names_have_different_keys(one in keys(), other in keys()) {
             prop_assert_eq!(one.0 == other.0, one.1 == other.1, "{:?} {:?}", one, other);
         }
+    }
+
+    #[test]
+    fn a_column_is_the_key_without_its_partition() {
+        let (at, uuid) = (Partition::flow(1), Uuid::from_u128(7));
+        let text = |column: Vec<u8>| [b"{fp:1}".as_slice(), &column].concat();
+        let record = RecordKey::Signal { execution: uuid, signal: uuid };
+        assert_eq!(record.text(at), text(record.column()));
+        assert_eq!(ValueKey::Payload(uuid).text(at), text(ValueKey::Payload(uuid).column()));
+        let index = queue("a", "b", "kind");
+        assert_eq!(index.text(at), text(index.column()));
+        let stream = StreamName::Frames { execution: uuid, attempt: AttemptIndex(258) };
+        assert_eq!(stream.text(at), text(stream.column()));
     }
 
     #[test]

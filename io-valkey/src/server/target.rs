@@ -83,7 +83,8 @@ pub enum ConnectError {
     },
 }
 
-const FORMS: &str = "expected memory:, valkey://HOST:PORT, valkey-cluster://HOST:PORT,HOST:PORT, \
+const FORMS: &str = "expected memory:, sqlite:PATH, valkey://HOST:PORT, \
+                     valkey-cluster://HOST:PORT,HOST:PORT, \
                      valkey-sentinel://HOST:PORT,HOST:PORT/SERVICE (with TLS valkeys://, \
                      valkeys-cluster:// and valkeys-sentinel://) or valkey+unix:///PATH; user and \
                      password go before an @";

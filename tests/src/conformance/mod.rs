@@ -12,6 +12,7 @@ mod over;
 mod plan;
 mod resolve;
 mod run;
+mod sqlite;
 mod subject;
 
 pub use caps::{
@@ -27,4 +28,5 @@ pub use plan::{
     Write, sequences,
 };
 pub use run::conform;
+pub use sqlite::Sqlite;
 pub use subject::Subject;

@@ -14,7 +14,6 @@ pub use scenario::Scenario;
 
 use std::sync::Arc;
 
-use ff_io_valkey::ValkeyBackend;
 use ff_sdk::core::backend::EngineBackend;
 
 /// Opens the store at a URL.
@@ -23,6 +22,5 @@ use ff_sdk::core::backend::EngineBackend;
 ///
 /// The message of the connect error.
 pub async fn open(url: &str) -> Result<Arc<dyn EngineBackend>, String> {
-    let backend = ValkeyBackend::connect(url).await.map_err(|error| error.to_string())?;
-    Ok(Arc::new(backend))
+    ff_sdk::open(url).await.map_err(|error| error.to_string())
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use ff_sdk::core::entropy::Entropy;
 use ff_sdk::core::partition::{Partition, PartitionConfig};
 
+use tempfile::TempDir;
+
 use super::fleet::Fleet;
 use crate::server::{Cluster, Proxy, ProxyFault, Server, Spoilage};
 
@@ -37,11 +39,16 @@ pub enum Scenario {
     MemoryFull,
     /// Slots of the cluster move between its nodes.
     SlotsMoved,
+    /// A worker is killed that shares a file with the others, and replaced.
+    FileWorkerKilled,
+    /// A worker is stopped for longer than its lease, perhaps while the others wait for it to write
+    /// into the file that they share, and continued.
+    FileWorkerStopped,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::WorkerKilled,
         Self::WorkerStopped,
         Self::ServerKilled,
@@ -53,6 +60,8 @@ impl Scenario {
         Self::RepliesSpoilt,
         Self::MemoryFull,
         Self::SlotsMoved,
+        Self::FileWorkerKilled,
+        Self::FileWorkerStopped,
     ];
 
     /// Its name.
@@ -69,6 +78,8 @@ impl Scenario {
             Self::RepliesSpoilt => "replies-spoilt",
             Self::MemoryFull => "memory-full",
             Self::SlotsMoved => "slots-moved",
+            Self::FileWorkerKilled => "file-worker-killed",
+            Self::FileWorkerStopped => "file-worker-stopped",
         }
     }
 
@@ -86,6 +97,10 @@ impl Scenario {
         let durable = ["--appendonly", "yes", "--appendfsync", "always"];
         match self {
             Self::SlotsMoved => Fixture::Cluster(Cluster::three()),
+            Self::FileWorkerKilled | Self::FileWorkerStopped => {
+                let folder = tempfile::Builder::new().prefix("ff-file-").tempdir();
+                Fixture::File(folder.expect("a temporary folder can be made"))
+            }
             Self::ServerKilled => Fixture::Server(Server::valkey_with(&durable)),
             Self::NetworkDrops
             | Self::NetworkDelays
@@ -108,6 +123,8 @@ pub enum Fixture {
     Proxied(Server, Proxy),
     /// A cluster.
     Cluster(Cluster),
+    /// A SQLite file in this folder.
+    File(TempDir),
 }
 
 impl Fixture {
@@ -124,6 +141,7 @@ impl Fixture {
         match self {
             Self::Server(server) | Self::Proxied(server, _) => server.url(),
             Self::Cluster(cluster) => cluster.url(),
+            Self::File(folder) => format!("sqlite:{}", folder.path().join("store.db").display()),
         }
     }
 
@@ -138,6 +156,10 @@ impl Fixture {
                 cluster.keep_folders();
                 cluster.nodes().iter().map(|node| node.folder().to_owned()).collect()
             }
+            Self::File(folder) => {
+                folder.disable_cleanup(true);
+                vec![folder.path().to_owned()]
+            }
         }
     }
 
@@ -145,8 +167,8 @@ impl Fixture {
     /// had no effect.
     pub fn inject(&mut self, scenario: Scenario, fleet: &mut Fleet, entropy: &mut Entropy) -> bool {
         match (scenario, self) {
-            (Scenario::WorkerKilled, _) => fleet.kill_one(entropy),
-            (Scenario::WorkerStopped, _) => {
+            (Scenario::WorkerKilled | Scenario::FileWorkerKilled, _) => fleet.kill_one(entropy),
+            (Scenario::WorkerStopped | Scenario::FileWorkerStopped, _) => {
                 let pause = between(entropy, 1_100, 1_800);
                 return fleet.stop_one(entropy, pause);
             }

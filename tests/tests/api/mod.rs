@@ -16,7 +16,7 @@ use serde_json::Value;
 use listing::Listing;
 
 /// The crates whose items ff-sdk exports.
-const CRATES: [&str; 4] = ["ff_core", "ff_io_http", "ff_io_valkey", "ff_sdk"];
+const CRATES: [&str; 5] = ["ff_core", "ff_io_http", "ff_io_sqlite", "ff_io_valkey", "ff_sdk"];
 
 /// A crate as rustdoc describes it.
 pub struct Crate {

@@ -47,6 +47,14 @@ const ADAPTER: Layers = Layers {
     is_open: true,
 };
 
+const IO_SQLITE: Layers = Layers {
+    folder: "io-sqlite",
+    parent: "crate",
+    order: "clock, disk, failure, rows < location, stream < turn < schema, commit, take \
+            < keeper, reader, examine, wake < writer < backend",
+    is_open: true,
+};
+
 const SIM: Layers = Layers {
     folder: "sim",
     parent: "crate",
@@ -66,7 +74,7 @@ fn imports_form_no_circle() {
 
 #[test]
 fn imports_never_go_up() {
-    let all = [CORE, OP, IO_VALKEY, ADAPTER, SIM];
+    let all = [CORE, OP, IO_VALKEY, ADAPTER, IO_SQLITE, SIM];
     let broken = all.iter().flat_map(|layers| layers.violations(&*SOURCES));
     report("import from lower layers only, and list every module in its layer", broken);
 }
@@ -159,6 +167,7 @@ fn upward_imports_and_stale_lists_are_found() {
     assert_eq!(found(&IO_VALKEY, "wire", &["super::model::A"]), ["super::model::A"]);
     assert_eq!(found(&IO_VALKEY, "server", &["crate::model::A"]), ["crate::model::A"]);
     assert_eq!(found(&ADAPTER, "node", &["super::hub::A"]), ["super::hub::A"]);
+    assert_eq!(found(&IO_SQLITE, "rows", &["crate::writer::A"]), ["crate::writer::A"]);
     assert_eq!(found(&SIM, "plan", &["crate::world::A"]), ["crate::world::A"]);
     assert_eq!(found(&SIM, "world", &["crate::simulation::A"]), ["crate::simulation::A"]);
     assert_eq!(found(&SIM, "bugs", &["crate::simulation::A"]), none);

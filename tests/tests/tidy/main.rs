@@ -20,7 +20,8 @@ const MAX_COLUMNS: usize = 100;
 const MAX_FILE_LINES: usize = 600;
 
 /// The crates with additional rules for their sources.
-const CRATES: [&str; 7] = ["core", "io-http", "io-valkey", "sdk", "server", "cli", "sim"];
+const CRATES: [&str; 8] =
+    ["core", "io-http", "io-sqlite", "io-valkey", "sdk", "server", "cli", "sim"];
 
 /// The lines of the code that talks to servers, the adapter with the wire form, at most.
 const MAX_ADAPTER_LINES: usize = 3_700;

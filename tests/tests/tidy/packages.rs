@@ -34,8 +34,8 @@ fn published() -> Vec<Value> {
 fn the_published_crates_can_be_packaged_with_all_that_they_include() {
     let packages = published();
     let names: BTreeSet<&str> = packages.iter().filter_map(|it| it["name"].as_str()).collect();
-    let expected = "ff-core ff-io-http ff-io-valkey ff-sdk ff-sdk-macros ff-server ff-sim \
-                    ff-sim-macros flowfabric-cli";
+    let expected = "ff-core ff-io-http ff-io-sqlite ff-io-valkey ff-sdk ff-sdk-macros ff-server \
+                    ff-sim ff-sim-macros flowfabric-cli";
     assert_eq!(names, expected.split(' ').collect());
 
     let mut package = vec!["package", "--no-verify", "--allow-dirty", "--quiet", "--target-dir"];
