@@ -265,7 +265,8 @@ fn a_stream_that_was_not_polled_yields_what_it_has_missed() {
     let (mut quick, mut slow) = (end(), end());
     let client = first.block_on(fixture.client());
     let missed = first.block_on(async {
-        (quick.ready().await.unwrap(), slow.ready().await.unwrap());
+        quick.ready().await.unwrap();
+        slow.ready().await.unwrap();
         let ended = end_some(&client, 1).await;
         let (one, two) = tokio::join!(rest(&mut quick, secs(10)), rest(&mut slow, secs(10)));
         assert_eq!((one, two), (ended.clone(), ended), "both follow");
