@@ -13,8 +13,13 @@ static TURN: Mutex<()> = Mutex::new(());
 fn survive(scenario: Scenario) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let lasting = Duration::from_secs(3);
-    // A shifted reply is rare: it needs more calls to meet one.
-    let executions = if scenario == Scenario::RepliesSpoilt { 1_000 } else { 500 };
+    let executions = match scenario {
+        // A shifted reply is rare: it needs more calls to meet one.
+        Scenario::RepliesSpoilt => 1_000,
+        // Each commit waits for the disk.
+        Scenario::FileWorkerKilled | Scenario::FileWorkerStopped => 200,
+        _ => 500,
+    };
     let plan = Plan { ff: binary::ff(), scenario, executions, lasting, seed: 1 };
     let report = plan.run();
     println!("{report:?}");
