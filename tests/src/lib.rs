@@ -9,6 +9,7 @@ pub mod fixture;
 pub mod kit;
 pub mod scenario;
 pub mod server;
+pub mod sqlite_subject;
 pub mod virtual_sqlite;
 pub mod virtual_time;
 pub mod watchdog;

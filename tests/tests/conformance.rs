@@ -11,11 +11,12 @@ use ff_core::time::{DurationMs, TimestampMs};
 use ff_io_valkey::ValkeyBackend;
 use ff_io_valkey::wire::Library;
 use ff_tests::conformance::{
-    Census, Model, Sqlite, Subject, conform, frames_are_capped_by_bytes,
-    frames_are_capped_by_count, journals_are_capped_by_bytes, large_values_are_deferred,
-    long_pages_end_at_the_same_entry, sequences,
+    Census, Model, Subject, conform, frames_are_capped_by_bytes, frames_are_capped_by_count,
+    journals_are_capped_by_bytes, large_values_are_deferred, long_pages_end_at_the_same_entry,
+    sequences,
 };
 use ff_tests::server::Server;
+use ff_tests::sqlite_subject::Sqlite;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use tokio::runtime::{Builder, Runtime};
 

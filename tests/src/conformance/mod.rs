@@ -12,7 +12,6 @@ mod over;
 mod plan;
 mod resolve;
 mod run;
-mod sqlite;
 mod subject;
 
 pub use caps::{
@@ -28,5 +27,4 @@ pub use plan::{
     Write, sequences,
 };
 pub use run::conform;
-pub use sqlite::Sqlite;
 pub use subject::Subject;

@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use super::Subject;
+use crate::conformance::Subject;
 
 /// A store in a new file for each sequence, with its own clock.
 pub struct Sqlite {
