@@ -43,7 +43,7 @@ impl World {
             let host = &mut self.hosts[process];
             let Some(task) = host.tasks.pop_front() else { return Ok(()) };
             let gives_back = match task.work {
-                UseWork::Free { slot, unused: true } => Some(slot),
+                UseWork::Free { slot, .. } => Some(slot),
                 _ => None,
             };
             let number = self.callers.len() as u64;
