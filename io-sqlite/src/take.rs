@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use ff_core::score::Score;
 use ff_core::store::{
-    FirstOf, IndexName, ScanEntry, ScanPosition, Take, TakeUntil, Taken, TakenEntry, Wake,
+    IndexName, ScanEntry, ScanPosition, Take, TakeUntil, Taken, TakenEntry, Wake,
 };
 use ff_core::time::TimestampMs;
 use rusqlite::{Connection, Result};
@@ -57,7 +57,7 @@ pub(crate) fn take(
         rows::hold(db, partition, ScanPosition { score, member })?;
     }
     let taken = Taken { entries, rest };
-    wakes.extend(wake(take, &taken));
+    wakes.extend(take.wake(&taken));
     Ok(taken)
 }
 
@@ -69,18 +69,4 @@ fn next(queues: &[VecDeque<ScanPosition>], limit: Score) -> Option<(ScanPosition
     firsts
         .filter(|(first, _)| first.score <= limit)
         .min_by_key(|(first, number)| (first.score, *number))
-}
-
-/// Returns the wake-up of a take.
-fn wake(take: &Take, taken: &Taken) -> Option<Wake> {
-    let rests = taken.rest.iter().zip(&take.from);
-    let lowest = rests.filter_map(|(rest, index)| Some(((*rest)?, index)));
-    let lowest = lowest.min_by_key(|(score, _)| *score);
-    let first = lowest.map(|(score, index)| FirstOf { index: index.clone(), score });
-    let rings = match take.from[..] {
-        [IndexName::Due] => !taken.entries.is_empty(),
-        _ => first.is_some(),
-    };
-    let topic = take.from.first()?.topic()?;
-    (take.ring_rest && rings).then_some(Wake { topic, partition: take.partition, first })
 }

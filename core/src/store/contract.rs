@@ -434,6 +434,23 @@ pub enum Fetched {
     Deferred,
 }
 
+impl Take {
+    /// Returns the wake-up that a store sends after this take, if any: with the first entry that is
+    /// left in its queues, so that another program looks for it.
+    pub fn wake(&self, taken: &Taken) -> Option<Wake> {
+        let rests = taken.rest.iter().zip(&self.from);
+        let lowest = rests.filter_map(|(rest, index)| Some(((*rest)?, index)));
+        let lowest = lowest.min_by_key(|(score, _)| *score);
+        let first = lowest.map(|(score, index)| FirstOf { index: index.clone(), score });
+        let rings = match self.from[..] {
+            [IndexName::Due] => !taken.entries.is_empty(),
+            _ => first.is_some(),
+        };
+        let topic = self.from.first()?.topic()?;
+        (self.ring_rest && rings).then_some(Wake { topic, partition: self.partition, first })
+    }
+}
+
 /// The entries that a `Take` returned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Taken {

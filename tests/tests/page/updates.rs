@@ -7,8 +7,8 @@ use ff_tests::faulty_backend::FaultyBackend;
 
 use crate::service::{Service, claim, submit, write};
 
-/// The fewest calls to the store that a request costs, with its last answer. The service makes
-/// calls of its own too, which can only add some.
+/// The fewest calls to the store that a request costs, with its last answer. Calls
+/// that the service makes beside it can only add some.
 async fn cost(
     service: &Service,
     store: &FaultyBackend,

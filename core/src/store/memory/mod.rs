@@ -127,20 +127,7 @@ impl MemoryStore {
     fn take(&mut self, take: &Take, now: TimestampMs) -> Taken {
         let data = self.partitions.entry(take.partition).or_default();
         let taken = data.take(take, now);
-        let rests = taken.rest.iter().zip(&take.from);
-        let lowest = rests.filter_map(|(rest, index)| Some(((*rest)?, index)));
-        let lowest = lowest.min_by_key(|(score, _)| *score);
-        let first = lowest.map(|(score, index)| FirstOf { index: index.clone(), score });
-        let rings = match take.from[..] {
-            [IndexName::Due] => !taken.entries.is_empty(),
-            _ => first.is_some(),
-        };
-        if take.ring_rest
-            && rings
-            && let Some(topic) = take.from.first().and_then(IndexName::topic)
-        {
-            self.wakes.push(Wake { topic, partition: take.partition, first });
-        }
+        self.wakes.extend(take.wake(&taken));
         taken
     }
 
