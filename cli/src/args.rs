@@ -39,7 +39,7 @@ pub use secret::{ListSecretsArgs, RotateArgs, SecretArgs, SecretCommand, SecretS
 pub use serve::{ServeArgs, TokenArgs};
 pub use signal::{SignalArgs, WaitpointRef};
 pub use stats::{SetUpArgs, StatsArgs};
-pub use store::{ExecutionArgs, StoreArgs, TransientStoreArgs};
+pub use store::{DEFAULT_STORE, ExecutionArgs, StoreArgs};
 pub use submit::SubmitArgs;
 pub use tail::TailArgs;
 pub use watch::WatchArgs;
@@ -48,10 +48,10 @@ pub use workers::{ListWorkersArgs, OneWorkerArgs, WorkersArgs, WorkersCommand};
 
 const EXAMPLES: &str = "\
 Examples:
-  ff run jobs.jsonl                       run a file of jobs in this process, without a server
+  ff run jobs.jsonl                       run a file of jobs; the work is kept in the file ff.db
   ff run jobs.jsonl --backend valkey:     the same on a private server, started for this command
-  export FF_BACKEND=sqlite:work.db        a file of this machine; or valkey://127.0.0.1:6379
-  ff submit jobs.jsonl                    submit the jobs to this store
+  export FF_BACKEND=valkey://HOST:6379    a server instead of the file ff.db
+  ff submit jobs.jsonl                    submit the jobs to the store
   ff submit --kind K --payload JSON       submit one execution, with --wait for its result
   ff work --exec ./resize.sh              run them, on this machine or on others
   ff serve                                serve submitters, workers and operators over HTTP

@@ -10,8 +10,9 @@ use ff_sdk::{
     Auditor, Client, ClientConfig, ConnectError, EngineError, ExecutionId, MemoryBackend,
     OpenError, SdkError, StoreOptions, redacted_url,
 };
+use tempfile::TempDir;
 
-use crate::args::{SetUpArgs, StoreArgs};
+use crate::args::{DEFAULT_STORE, SetUpArgs, StoreArgs};
 use crate::exit::{CliError, warn};
 use crate::private_server::PrivateServer;
 
@@ -23,8 +24,17 @@ pub struct OpenStore {
     pub shared: bool,
     /// The URL of the server; `None` for a store in this process.
     url: Option<String>,
-    /// The private server. The fields are dropped in this order, so that it outlives the backend.
-    _server: Option<PrivateServer>,
+    /// What ends with the command. The fields are dropped in this order, so that it outlives the
+    /// backend.
+    _own: Own,
+}
+
+/// A part of a store that ends with the command.
+#[derive(Debug)]
+enum Own {
+    Nothing,
+    Server(#[allow(dead_code, reason = "dropped at the end")] PrivateServer),
+    Folder(#[allow(dead_code, reason = "dropped at the end")] TempDir),
 }
 
 impl OpenStore {
@@ -38,8 +48,8 @@ impl OpenStore {
     }
 }
 
-/// The store of the URL `valkey:`, for messages.
-const PRIVATE: &str = "for a private server that ends with this command";
+/// The URLs of stores that end with the command, for messages.
+const PRIVATE: &str = "valkey: or sqlite: for a store that ends with this command";
 
 /// The URL of a server, for messages.
 const EXAMPLE: &str = "valkey://127.0.0.1:6379";
@@ -63,18 +73,24 @@ pub async fn open(url: &str, wait: Wait) -> Result<OpenStore, CliError> {
     match url.split_once(':') {
         Some(("memory", "")) => {
             let backend = Arc::new(MemoryBackend::new());
-            Ok(OpenStore { backend, shared: false, url: None, _server: None })
+            Ok(OpenStore { backend, shared: false, url: None, _own: Own::Nothing })
+        }
+        Some(("sqlite", "")) => {
+            let folder = tempfile::tempdir().map_err(CliError::runtime)?;
+            let url = format!("sqlite:{}", folder.path().join("ff.db").display());
+            let backend = connect(&url, wait).await?;
+            Ok(OpenStore { backend, shared: false, url: Some(url), _own: Own::Folder(folder) })
         }
         Some(("valkey", "")) => {
             // Starting blocks until the server answers.
             let started = tokio::task::spawn_blocking(PrivateServer::start).await;
             let server = started.map_err(CliError::runtime)?.map_err(CliError::runtime)?;
             let (backend, url) = (connect(&server.url(), wait).await?, Some(server.url()));
-            Ok(OpenStore { backend, shared: false, url, _server: Some(server) })
+            Ok(OpenStore { backend, shared: false, url, _own: Own::Server(server) })
         }
         Some(("sqlite", _)) => open_server(url, wait).await,
         _ => open_server(url, wait).await.map_err(|error| match error.is_usage() {
-            true => CliError::usage(format!("{}; or valkey: {PRIVATE}", error.message())),
+            true => CliError::usage(format!("{}; or {PRIVATE}", error.message())),
             false => error,
         }),
     }
@@ -82,15 +98,25 @@ pub async fn open(url: &str, wait: Wait) -> Result<OpenStore, CliError> {
 
 /// Opens the store of a server. The error for another URL lists the valid ones.
 async fn open_server(url: &str, wait: Wait) -> Result<OpenStore, CliError> {
+    if url.is_empty() {
+        return Err(CliError::usage(format!(
+            "the URL of --backend or FF_BACKEND is empty: leave it out for {DEFAULT_STORE}, or \
+             name another store, for example --backend {EXAMPLE}"
+        )));
+    }
+    let is_new = url == DEFAULT_STORE && check_file(url).is_err();
     let backend = connect(url, wait).await?;
-    Ok(OpenStore { backend, shared: true, url: Some(url.to_owned()), _server: None })
+    if is_new {
+        warn(&format!("ff: created {DEFAULT_STORE}; --backend or FF_BACKEND name another store\n"));
+    }
+    Ok(OpenStore { backend, shared: true, url: Some(url.to_owned()), _own: Own::Nothing })
 }
 
 /// Connects a client to the shared store that the arguments name, for a command that reads or
 /// changes executions. Such a command never sets up an empty store: the URL is probably wrong, and
 /// the number of partitions is permanent.
 pub async fn client(args: &StoreArgs) -> Result<Client, CliError> {
-    let store = open_existing(args.backend.as_deref()).await?;
+    let store = open_existing(&args.backend).await?;
     connect_client(args, store, &SetUpArgs::default(), CALL_TIMEOUT).await
 }
 
@@ -100,13 +126,13 @@ pub async fn client_or_set_up(
     set_up: &SetUpArgs,
     call_timeout: Duration,
 ) -> Result<Client, CliError> {
-    let store = open_shared(args.backend.as_deref(), Wait::Briefly).await?;
+    let store = open_shared(&args.backend, Wait::Briefly).await?;
     connect_client(args, store, set_up, call_timeout).await
 }
 
 /// Opens a shared store that was set up before.
-pub async fn open_existing(url: Option<&str>) -> Result<OpenStore, CliError> {
-    check_file(url.unwrap_or_default())?;
+pub async fn open_existing(url: &str) -> Result<OpenStore, CliError> {
+    check_file(url)?;
     let store = open_shared(url, Wait::Briefly).await?;
     let auditor = tokio::time::timeout(CALL_TIMEOUT, Auditor::connect(store.backend.clone())).await;
     let silent = |_| CliError::runtime("the store does not answer");
@@ -115,7 +141,7 @@ pub async fn open_existing(url: Option<&str>) -> Result<OpenStore, CliError> {
         None => Err(CliError::runtime(format!(
             "{} has no FlowFabric data, and this command does not set it up: check the URL, or \
              submit executions first",
-            redacted_url(url.unwrap_or_default())
+            redacted_url(url)
         ))),
     }
 }
@@ -123,11 +149,19 @@ pub async fn open_existing(url: Option<&str>) -> Result<OpenStore, CliError> {
 /// Checks that the file of a SQLite store exists, for a command that does not set up a store.
 pub fn check_file(url: &str) -> Result<(), CliError> {
     match Location::parse(url) {
-        Ok(location) if !location.path().exists() => Err(CliError::runtime(format!(
-            "{} does not exist, and this command does not create it: check the path, or submit \
-             executions first",
-            location.path().display()
-        ))),
+        Ok(location) if !location.path().exists() => {
+            let path = location.path().display();
+            Err(CliError::runtime(match url {
+                DEFAULT_STORE => format!(
+                    "there is no store {path} in this folder: submit executions first, or name \
+                     another store with --backend or FF_BACKEND, for example {EXAMPLE}"
+                ),
+                _ => format!(
+                    "{path} does not exist, and this command does not create it: check the path, \
+                     or submit executions first"
+                ),
+            }))
+        }
         // Another store, or an error that opening the store reports.
         _ => Ok(()),
     }
@@ -146,16 +180,13 @@ async fn connect_client(
 }
 
 /// Opens a store that outlives the command.
-pub async fn open_shared(url: Option<&str>, wait: Wait) -> Result<OpenStore, CliError> {
+pub async fn open_shared(url: &str, wait: Wait) -> Result<OpenStore, CliError> {
     match url {
-        None | Some("") => Err(CliError::usage(format!(
-            "no store given: set --backend URL or FF_BACKEND, for example --backend {EXAMPLE}"
+        "memory:" | "sqlite:" | "valkey:" => Err(CliError::usage(format!(
+            "the store `{url}` ends with this command: give a file, or the URL of a running \
+             server, for example --backend {DEFAULT_STORE} or --backend {EXAMPLE}"
         ))),
-        Some(url @ ("memory:" | "valkey:")) => Err(CliError::usage(format!(
-            "the store `{url}` ends with this command: give the URL of a running server, for \
-             example --backend {EXAMPLE}"
-        ))),
-        Some(url) => open_server(url, wait).await,
+        url => open_server(url, wait).await,
     }
 }
 

@@ -50,7 +50,7 @@ pub fn config(
         ("profile", settings.profile.clone(), source("profile", file)),
         (
             "backend",
-            args.store.backend.as_deref().map(redacted_url),
+            Some(redacted_url(&args.store.backend)),
             source("backend", of_profile(settings.backend.is_some())),
         ),
         (

@@ -46,7 +46,7 @@ const WIDTH: u16 = 100;
 /// Runs the command.
 pub async fn doctor(args: DoctorArgs) -> Result<ExitCode, CliError> {
     if args.new_history {
-        return new_history(args.store.backend.unwrap_or_default()).await;
+        return new_history(args.store.backend).await;
     }
     match examine(&args).await {
         // Monitors read standard output: a store that cannot be checked is a finding too.
@@ -75,13 +75,8 @@ async fn new_history(url: String) -> Result<ExitCode, CliError> {
 async fn examine(args: &DoctorArgs) -> Result<ExitCode, CliError> {
     let namespace = args.store.namespace.clone();
     // A store of this command alone is accepted: it shows at least that one can be opened.
-    let store = match &args.store.backend {
-        Some(url) => {
-            backend::check_file(url)?;
-            backend::open(url, backend::Wait::No).await?
-        }
-        None => backend::open_shared(None, backend::Wait::No).await?,
-    };
+    backend::check_file(&args.store.backend)?;
+    let store = backend::open(&args.store.backend, backend::Wait::No).await?;
     let failed = |error| CliError::runtime(format!("cannot check the store: {error}"));
     let auditor = Auditor::connect(store.backend.clone()).await.map_err(failed)?;
     let mut findings = auditor.examine().await.map_err(failed)?;
@@ -248,7 +243,7 @@ fn object(
         })
     };
     json!({
-        "backend": args.store.backend.as_deref().map(redacted_url),
+        "backend": redacted_url(&args.store.backend),
         "namespace": args.store.namespace,
         "worst": worst,
         "findings": findings,

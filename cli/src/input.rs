@@ -1,12 +1,13 @@
 //! The input of `ff run`. All lines are read and checked before any is submitted.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use ff_sdk::core::policy::ExecutionPolicy;
 use ff_sdk::core::time::DurationMs;
 use ff_sdk::{Client, Submission};
 use ff_server::{JobLine, JobPayload};
+
+use uuid::Uuid;
 
 use crate::exit::CliError;
 use crate::lines::Lines;
@@ -18,6 +19,8 @@ pub struct Job {
     pub line: usize,
     /// The submission.
     pub submission: Submission,
+    /// Whether the line has an idempotency key.
+    has_key: bool,
 }
 
 /// The kind that runs a command.
@@ -29,25 +32,48 @@ const LANE: &str = "default";
 /// High enough that only jobs whose workers are killed on purpose are reclaimed this often.
 const MAX_RECLAIMS: u32 = 1_000;
 
+/// What the lines of an input become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lives {
+    /// Executions in a store that ends with this command.
+    InThisRun,
+    /// New executions.
+    New,
+    /// The executions that an earlier run of the same lines has created, if there are any.
+    Resumed,
+}
+
 /// Reads and checks all executions. Every bad line is reported with the file's name and its number.
-/// In a `shared` store they have the usual retention.
 pub fn read(
-    path: &Path,
+    mut lines: Lines,
     client: &Client,
-    shared: bool,
+    lives: Lives,
     mut line_read: impl FnMut(),
 ) -> Result<Vec<Job>, CliError> {
     let mut policy =
         ExecutionPolicy { max_reclaim_count: MAX_RECLAIMS, ..ExecutionPolicy::default() };
-    if !shared {
-        // The store ends with this process, and the summary reads every execution.
+    if lives == Lives::InThisRun {
+        // The summary reads every execution.
         policy.retention_ms = DurationMs::new(u64::MAX);
     }
-    let mut keys = BTreeMap::new();
-    Lines::open(path)?.parse_all(|line, text| {
+    let (mut keys, mut contents) = (BTreeMap::new(), BTreeMap::new());
+    lines.parse_all(|line, text| {
         line_read();
-        parse(&text, line, client, &policy, &mut keys)
+        let mut job = parse(&text, line, client, &policy, &mut keys)?;
+        if lives == Lives::Resumed && !job.has_key {
+            job.submission = job.submission.idempotency_key(own_key(&text, &mut contents));
+        }
+        Ok(job)
     })
+}
+
+/// The key of a line that has none: its content, and how often it has occurred before. So another
+/// run of the file finds the executions of this one, also if lines were added or moved.
+fn own_key(text: &str, contents: &mut BTreeMap<Uuid, u64>) -> String {
+    let content = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.trim().as_bytes());
+    let count = contents.entry(content).or_default();
+    *count += 1;
+    format!("ff-run:{content}:{count}")
 }
 
 fn parse(
@@ -78,5 +104,5 @@ fn parse(
     }
     let submission = job.submission(LANE, policy.clone());
     client.check(&submission).map_err(|error| error.to_string())?;
-    Ok(Job { line, submission })
+    Ok(Job { line, submission, has_key: job.idempotency_key.is_some() })
 }

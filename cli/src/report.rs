@@ -24,8 +24,10 @@ const MAX_TIME_MS: u64 = 253_402_300_799_999;
 pub struct Summary<'a> {
     /// The result of each execution.
     pub results: &'a [JobResult],
-    /// How many lines had the idempotency key of an execution that existed.
+    /// How many lines had the idempotency key of a line before them.
     pub duplicates: usize,
+    /// How many of the executions are from an earlier run.
+    pub earlier: usize,
     /// How many workers were killed on purpose.
     pub killed: u64,
     /// How long the run took.
@@ -57,6 +59,7 @@ impl Summary<'_> {
             "expired": self.count("expired"),
             "unfinished": self.unfinished(),
             "duplicates": self.duplicates,
+            "earlier": self.earlier,
             "attempts": self.total(|result| result.attempts),
             "retries": self.total(|result| result.retries),
             "reclaims": self.total(|result| result.reclaims),
@@ -96,6 +99,7 @@ impl Summary<'_> {
         for (count, singular, plural) in [
             (self.killed, "worker killed on purpose", "workers killed on purpose"),
             (self.duplicates as u64, "duplicate line", "duplicate lines"),
+            (self.earlier as u64, "from an earlier run", "from an earlier run"),
             (self.unfinished() as u64, "unfinished", "unfinished"),
         ] {
             if count > 0 {

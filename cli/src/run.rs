@@ -14,10 +14,12 @@ use ff_sdk::core::state::TerminalOutcome;
 use ff_sdk::{Client, ClientConfig, JournalCompletions, SdkError};
 use tokio::signal::unix::SignalKind;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::args::RunArgs;
 use crate::exit::{CliError, FAILED, print, print_line, warn};
-use crate::input::{self, Job};
+use crate::input::{self, Job, Lives};
+use crate::lines::Lines;
 use crate::pool::{self, PoolConfig, PoolStats};
 use crate::progress::Progress;
 use crate::report::Summary;
@@ -25,17 +27,25 @@ use crate::results::{Results, ResultsFile};
 use crate::shutdown::{Signals, exit_code, waiting_message};
 use crate::{backend, shell, timeline};
 
+/// How many executions are read at the same time.
+const MAX_READS: usize = 64;
 /// How often the progress is updated.
 const SHOW_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs the command.
 pub async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
+    let lines = Lines::open(&args.file)?;
     let store = backend::open(&args.store.backend, backend::Wait::Briefly).await?;
     let mut config = ClientConfig::new(args.namespace.as_str())?;
     config.seed = args.seed;
     let client = Client::connect(config, store.backend.clone()).await?;
     let mut progress = Progress::new();
-    let jobs = input::read(&args.file, &client, store.shared, || progress.advance())?;
+    let lives = match store.shared {
+        false => Lives::InThisRun,
+        true if args.again => Lives::New,
+        true => Lives::Resumed,
+    };
+    let jobs = input::read(lines, &client, lives, || progress.advance())?;
     let results_file =
         args.results.as_deref().map(|path| ResultsFile::create(path, &args.file)).transpose()?;
     let started = Instant::now();
@@ -55,7 +65,18 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         seed: args.seed,
     };
     let mut results = Results::new(client.clone(), &submitted.ids, results_file);
-    let signal = run_submitted(pool, &client, &stats, &mut progress, &mut results).await?;
+    let mut open = results.open();
+    progress.run(open.len() as u64);
+    if submitted.earlier > 0 {
+        read_open(&client, &mut open, &mut progress, &mut results).await?;
+        progress.print_line(&format!(
+            "ff: {} of these executions are from an earlier run, and {} of them have ended; --again \
+             runs all lines as new ones",
+            submitted.earlier,
+            results.open().len() - open.len()
+        ));
+    }
+    let signal = run_submitted(pool, &client, &stats, open, &mut progress, &mut results).await?;
     let took = started.elapsed();
     let (mut rows, written) = results.finish().await?;
     progress.finish();
@@ -65,12 +86,12 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         if args.json { warn(&text) } else { print(&text)? }
     }
     let killed = stats.killed.load(Ordering::Relaxed);
-    let duplicates = submitted.duplicates;
+    let (duplicates, earlier) = (submitted.duplicates, submitted.earlier);
     // A duplicate line is not counted as another execution.
     let mut seen = BTreeSet::new();
     rows.retain(|row| seen.insert(row.id));
     let interrupted = signal.is_some();
-    let summary = Summary { results: &rows, duplicates, killed, took, interrupted };
+    let summary = Summary { results: &rows, duplicates, earlier, killed, took, interrupted };
     print_line(if args.json { summary.json() } else { summary.text() })?;
     written?;
     Ok(match signal {
@@ -89,7 +110,10 @@ fn workers(wanted: Option<u32>) -> usize {
 struct Submitted {
     /// Lines and IDs, in the order of the input.
     ids: Vec<(usize, ExecutionId)>,
+    /// How many lines have the idempotency key of a line before them.
     duplicates: usize,
+    /// How many of the executions existed.
+    earlier: usize,
 }
 
 /// Submits all lines. The first one that is refused, or that the store does not accept, ends it.
@@ -100,12 +124,14 @@ async fn submit(
 ) -> Result<Submitted, CliError> {
     let lines: Vec<usize> = jobs.iter().map(|job| job.line).collect();
     progress.submit(lines.len() as u64);
-    let (mut ids, mut duplicates, mut problem) = (Vec::new(), 0, None);
+    let (mut ids, mut created, mut problem) = (Vec::new(), BTreeSet::new(), None);
     let each = |number: usize, result: Result<CreateOutcome, SdkError>| {
         progress.advance();
         match result {
             Ok(outcome) => {
-                duplicates += usize::from(matches!(outcome, CreateOutcome::Duplicate(_)));
+                if let CreateOutcome::Created(id) = outcome {
+                    created.insert(id);
+                }
                 ids.push((lines[number], outcome.id()));
                 ControlFlow::Continue(())
             }
@@ -118,7 +144,10 @@ async fn submit(
     };
     client.submit_each(jobs.into_iter().map(|job| job.submission), each).await;
     ids.sort_unstable();
-    problem.map_or(Ok(Submitted { ids, duplicates }), Err)
+    let executions: BTreeSet<ExecutionId> = ids.iter().map(|(_, id)| *id).collect();
+    let duplicates = ids.len() - executions.len();
+    let earlier = executions.len() - created.len();
+    problem.map_or(Ok(Submitted { ids, duplicates, earlier }), Err)
 }
 
 /// All completions of the namespace that the journals hold.
@@ -134,11 +163,10 @@ async fn run_submitted(
     pool: PoolConfig,
     client: &Client,
     stats: &Arc<PoolStats>,
+    mut open: BTreeSet<ExecutionId>,
     progress: &mut Progress,
     results: &mut Results,
 ) -> Result<Option<SignalKind>, CliError> {
-    let mut open = results.open();
-    progress.run(open.len() as u64);
     let mut completions = completions(client);
     // Registered before anything runs, so that no signal is missed.
     let mut signals = Signals::new()?;
@@ -197,22 +225,27 @@ async fn run_submitted(
     }
 }
 
-/// Reads the open executions, because the journal has dropped completions.
+/// Reads the open executions, for completions that the journal does not have any more.
 async fn read_open(
     client: &Client,
     open: &mut BTreeSet<ExecutionId>,
     progress: &mut Progress,
     results: &mut Results,
 ) -> Result<(), CliError> {
-    for id in open.clone() {
-        let snapshot = client.describe(&id).await?;
-        let outcome = snapshot.map_or(TerminalOutcome::None, |seen| seen.state.terminal_outcome);
+    let (mut waiting, mut reads) = (open.clone().into_iter(), JoinSet::new());
+    loop {
+        for id in waiting.by_ref().take(MAX_READS - reads.len()) {
+            let client = client.clone();
+            reads.spawn(async move { client.describe(&id).await });
+        }
+        let Some(read) = reads.join_next().await else { return Ok(()) };
+        let Some(seen) = read.map_err(CliError::runtime)?? else { continue };
+        let (id, outcome) = (seen.execution_id, seen.state.terminal_outcome);
         if outcome != TerminalOutcome::None && open.remove(&id) {
             progress.ended(outcome == TerminalOutcome::Success);
             results.begin(id);
         }
     }
-    Ok(())
 }
 
 fn joined(ended: Result<Result<(), SdkError>, tokio::task::JoinError>) -> Result<(), CliError> {

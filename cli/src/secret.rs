@@ -30,7 +30,7 @@ pub async fn secret(command: SecretCommand) -> Result<ExitCode, CliError> {
 async fn rotate(args: RotateArgs) -> Result<(), CliError> {
     let RotateArgs { store, kid, source, grace, json } = args;
     let secret = read_secret(&source)?;
-    let store = backend::open_shared(store.backend.as_deref(), backend::Wait::Briefly).await?;
+    let store = backend::open_shared(&store.backend, backend::Wait::Briefly).await?;
     let admin = FlowFabricAdminClient::connect_with(store.backend).await?;
     let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
     let request = RotateWaitpointSecretRequest::new(kid.as_str(), secret, grace_ms);
@@ -78,7 +78,7 @@ fn rotation_error(error: &SdkError) -> CliError {
 }
 
 async fn list(args: ListSecretsArgs) -> Result<(), CliError> {
-    let store = backend::open_existing(args.store.backend.as_deref()).await?;
+    let store = backend::open_existing(&args.store.backend).await?;
     let admin = FlowFabricAdminClient::connect_with(store.backend).await?;
     let secrets = admin.list_waitpoint_secrets().await?;
     match args.json {

@@ -108,7 +108,7 @@ impl Settings {
         let backend = profile.backend.map(|value| {
             let (span, url) = (value.span(), value.into_inner());
             match url.as_str() {
-                "valkey:" => Ok(url),
+                "sqlite:" | "valkey:" => Ok(url),
                 _ => match StoreOptions::parse(&url) {
                     Ok(_) => Ok(url),
                     Err(error) => Err(invalid(Some(span), format!("backend: {error}"))),

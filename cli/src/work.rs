@@ -21,7 +21,7 @@ use crate::{backend, names, shutdown};
 /// Runs the command.
 pub async fn work(args: WorkArgs) -> Result<ExitCode, CliError> {
     let config = config(&args)?;
-    let store = backend::open_shared(args.store.backend.as_deref(), backend::Wait::Always).await?;
+    let store = backend::open_shared(&args.store.backend, backend::Wait::Always).await?;
     let mut client_config = ClientConfig::new(args.store.namespace.as_str())?;
     client_config.keep_counts = config.keep_counts;
     let client = Client::connect(client_config, store.backend.clone()).await?;

@@ -1,10 +1,10 @@
 //! `ff bench` with small numbers: every scenario prints its figures, and they are plausible.
 
-mod common;
-
 use std::process::Output;
 
 use serde_json::Value;
+
+use crate::common;
 
 fn bench(arguments: &[&str]) -> Output {
     let mut command = common::command();

@@ -1,17 +1,18 @@
 //! The commands on a shared store, as far as they need no server: usage errors and bad input. The
 //! messages and help texts are in the snapshots.
 
-mod common;
-
 use std::process::{Output, Stdio};
+
+use crate::common;
 
 /// A valid execution ID.
 const ID: &str = "{fp:1}:00000000-0000-0000-0000-000000000001";
 
 fn ff(arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
     let mut command = common::command();
     command.args(arguments).env_remove("FF_BACKEND").stdin(Stdio::null());
-    command.env("FF_WAITPOINT_TOKEN", "k1:00");
+    command.env("FF_WAITPOINT_TOKEN", "k1:00").current_dir(folder.path());
     command.output().expect("ff runs")
 }
 
@@ -40,11 +41,23 @@ fn commands_on_a_shared_store_say_how_to_give_its_url() {
         &["secret", "list"],
     ] {
         let none = ["--backend", ""];
-        for backend in [&[][..], &none, &["--backend", "memory:"], &["--backend", "valkey:"]] {
+        let end = ["memory:", "sqlite:", "valkey:"].map(|url| ["--backend", url]);
+        for backend in [&none, &end[0], &end[1], &end[2]] {
             let output = ff(&[command, backend].concat());
             assert_eq!(output.status.code(), Some(2), "{command:?} {backend:?}");
             assert!(errors(&output).contains("--backend valkey://"), "{}", errors(&output));
         }
+    }
+}
+
+#[test]
+fn without_a_store_the_commands_look_for_a_file_in_the_working_directory() {
+    for command in [&["list"][..], &["describe", ID], &["watch"], &["doctor"], &["secret", "list"]]
+    {
+        let output = ff(command);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {}", errors(&output));
+        let error = errors(&output);
+        assert!(error.contains("there is no store ff.db in this folder"), "{command:?}: {error}");
     }
 }
 
@@ -133,7 +146,11 @@ fn completions_and_manual_pages_name_the_commands() {
 fn commands_have_the_short_names_that_people_try() {
     for alias in [&["ls"][..], &["get", ID], &["retry", ID], &["logs", ID]] {
         let output = ff(alias);
-        assert!(errors(&output).contains("no store given"), "{alias:?}: {}", errors(&output));
+        assert!(
+            errors(&output).contains("there is no store ff.db"),
+            "{alias:?}: {}",
+            errors(&output)
+        );
     }
 }
 

@@ -1,11 +1,5 @@
 //! The config file and `ff config`.
 
-mod common;
-#[path = "../src/private_server.rs"]
-mod private_server;
-#[path = "common/store.rs"]
-mod store;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -13,8 +7,8 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use common::text;
-use store::{Store, objects};
+use crate::common::store::{Store, objects};
+use crate::common::text;
 
 /// A folder with a config file, as $XDG_CONFIG_HOME.
 struct Home(TempDir);
@@ -101,7 +95,7 @@ fn an_option_comes_before_the_environment_a_profile_and_the_default() {
     }
     let other = home.shown(&[("FF_CONFIG", "/dev/null")], &[]);
     assert_eq!((&other["file"], &other["profiles"]), (&json!("/dev/null"), &json!([])));
-    assert_eq!(other["backend"], json!({"value": null, "source": "default"}));
+    assert_eq!(other["backend"], value("sqlite:ff.db", "default"));
 }
 
 #[test]
@@ -116,7 +110,7 @@ fn commands_use_the_profile() {
     let other = home.run(&[("FF_PROFILE", "test")], &["describe", id.trim(), "--namespace=ff"]);
     assert!(text(&other.stderr).contains("in namespace ff"), "{other:?}");
     let nothing = home.run(&[], &["list"]);
-    assert!(text(&nothing.stderr).contains("no store given"), "{nothing:?}");
+    assert!(text(&nothing.stderr).contains("there is no store ff.db"), "{nothing:?}");
 }
 
 #[test]

@@ -1,17 +1,11 @@
 //! `ff doctor`: its JSON and exit codes. The tests of the SDK cover the findings in a broken store.
 
-mod common;
-#[path = "../src/private_server.rs"]
-mod private_server;
-#[path = "common/store.rs"]
-mod store;
-
 use std::process::Output;
 
 use serde_json::{Value, json};
 
-use common::text;
-use store::Store;
+use crate::common::store::Store;
+use crate::common::{self, text};
 
 fn doctor(arguments: &[&str]) -> Output {
     let mut command = common::command();
@@ -38,7 +32,6 @@ fn bad_usage_ends_with_2_and_a_store_that_cannot_be_reached_with_1() {
         (&["--backend", "memory:", "--namespace", "two words"], 2),
         (&["--backend", "memory:", "--limit", "0"], 2),
         (&["--json", "--backend", "nowhere:"], 2),
-        (&[], 2),
         (&["--backend", "valkey://127.0.0.1:1"], 1),
     ] {
         let output = doctor(arguments);

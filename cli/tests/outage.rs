@@ -1,11 +1,5 @@
 //! Stores that are away, or refuse everything: what the commands report, and when.
 
-mod common;
-#[path = "../src/private_server.rs"]
-mod private_server;
-#[path = "common/store.rs"]
-mod store;
-
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::{Child, Output};
@@ -15,8 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::json;
 use tempfile::TempDir;
 
-use common::{DEADLINE, Pipe, signal, text, within};
-use store::{LineReader, Store};
+use crate::common::store::{LineReader, Store};
+use crate::common::{DEADLINE, Pipe, signal, text, within};
 
 /// How soon a refusal must be reported.
 const SOON: Duration = Duration::from_secs(2);

@@ -1,9 +1,5 @@
 //! The private server: it answers, and it is gone however its owner ends.
 
-mod common;
-#[path = "../src/private_server.rs"]
-mod private_server;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -12,8 +8,8 @@ use std::sync::mpsc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use common::{DEADLINE, heed_interrupts, is_gone, signal, within};
-use private_server::PrivateServer;
+use crate::common::private_server::PrivateServer;
+use crate::common::{DEADLINE, heed_interrupts, is_gone, signal, within};
 
 /// Sends a command and returns one value of the reply.
 fn query(address: &str, command: &str, name: &str) -> String {
@@ -90,7 +86,11 @@ fn own_a_server() {
 fn start_owner() -> (Child, String) {
     heed_interrupts();
     let mut child = Command::new(std::env::current_exe().expect("this test"))
-        .args(["signals_and_an_abort_of_the_owner_end_the_server", "--exact", "--nocapture"])
+        .args([
+            "private_server::signals_and_an_abort_of_the_owner_end_the_server",
+            "--exact",
+            "--nocapture",
+        ])
         .env(OWNER, "yes")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

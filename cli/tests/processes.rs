@@ -1,11 +1,5 @@
 //! The processes of commands: how they are ended, and that none is left.
 
-mod common;
-#[path = "../src/private_server.rs"]
-mod private_server;
-#[path = "common/store.rs"]
-mod store;
-
 use std::fs::File;
 use std::io::{PipeWriter, Write, pipe};
 use std::process::{Child, Command, Stdio};
@@ -18,8 +12,8 @@ use nix::unistd::Pid;
 use serde_json::json;
 use tempfile::TempDir;
 
-use common::{Pipe, is_gone, signal, within};
-use store::{LineReader, Store};
+use crate::common::store::{LineReader, Store};
+use crate::common::{self, Pipe, is_gone, signal, within};
 
 fn pid(line: &str) -> Pid {
     Pid::from_raw(line.parse().expect("a process ID"))
@@ -97,7 +91,7 @@ fn a_command_of_a_run_has_time_to_end() {
     std::fs::write(&jobs, line.to_string()).expect("it can be written");
     let mut command = common::command();
     command.arg("run").arg(jobs).stdout(Stdio::null()).stderr(Stdio::null());
-    let run = command.env_remove("FF_BACKEND").spawn().expect("ff starts");
+    let run = command.env("FF_BACKEND", "memory:").spawn().expect("ff starts");
     up.line();
     signal(&run, Signal::SIGTERM);
     assert_eq!(out.line(), "ended");

@@ -1,8 +1,6 @@
 //! `ff run` with real processes and signals. The tests wait for an event or an exit with a
 //! deadline, and never for a fixed time.
 
-mod common;
-
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -12,13 +10,14 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use common::{Pipe, heed_interrupts, is_gone, signal, text, within};
+use crate::common::{self, Pipe, heed_interrupts, is_gone, signal, text, within};
 
 fn ff(arguments: &[&str]) -> Command {
     heed_interrupts();
     let mut command = common::command();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     command.args(arguments).current_dir(root).stdin(Stdio::null());
+    command.env("FF_BACKEND", "memory:");
     command
 }
 

@@ -1,11 +1,5 @@
 //! `ff serve`, and the workers of `examples/http` that use it.
 
-mod common;
-#[path = "../src/private_server.rs"]
-mod private_server;
-#[path = "common/store.rs"]
-mod store;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -15,8 +9,8 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use common::{DEADLINE, command, signal, within};
-use store::LineReader;
+use crate::common::store::LineReader;
+use crate::common::{DEADLINE, command, signal, within};
 
 /// A process of `ff serve` with a store in memory.
 struct Service {

@@ -1,14 +1,8 @@
 //! Snapshots of the text that `ff` prints for people: every help text, and representative output.
 //!
 //! A test fails if the text differs from its file in `tests/snapshots`. If the change is intended,
-//! run `INSTA_UPDATE=always cargo test -p flowfabric-cli --test snapshots` and review the
+//! run `INSTA_UPDATE=always cargo test -p flowfabric-cli --test cli` and review the
 //! difference.
-
-mod common;
-#[path = "../src/private_server.rs"]
-mod private_server;
-#[path = "common/store.rs"]
-mod store;
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -20,9 +14,10 @@ use ff_sdk::{
 };
 use insta::Settings;
 use serde_json::json;
+use tempfile::TempDir;
 
-use common::{text, within};
-use store::{MISSING, Store};
+use crate::common::store::{MISSING, Store, objects};
+use crate::common::{self, text, within};
 
 /// Compares the text with a snapshot.
 fn check(name: &str, text: &str, filters: &[(&str, &str)]) {
@@ -49,18 +44,21 @@ const SPACES: (&str, &str) = (" +", " ");
 /// Commands with what they print.
 struct Transcript {
     environment: Vec<(&'static str, String)>,
+    folder: TempDir,
     text: String,
 }
 
 impl Transcript {
-    /// The environment of the commands has these variables and PATH only.
+    /// The environment of the commands has these variables and PATH only. They run in an empty
+    /// folder.
     fn new(environment: &[(&'static str, &str)]) -> Self {
         let mut environment: Vec<_> =
             environment.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         if environment.iter().all(|(name, _)| *name != "PATH") {
             environment.push(("PATH", std::env::var("PATH").expect("there is a PATH")));
         }
-        Self { environment, text: String::new() }
+        let folder = tempfile::tempdir().expect("a folder");
+        Self { environment, folder, text: String::new() }
     }
 
     fn run(&mut self, arguments: &[&str]) {
@@ -71,6 +69,7 @@ impl Transcript {
         common::heed_interrupts();
         let mut command = Command::new(env!("CARGO_BIN_EXE_ff"));
         command.args(arguments).env_clear().envs(self.environment.clone());
+        command.current_dir(self.folder.path());
         // The log of ff work has times, which differ from run to run.
         command.env("FF_LOG", "off");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -129,7 +128,7 @@ fn run_output() {
         json!({"kind": "shell", "payload": {"argv": ["missing"]}, "retry": {"max_retries": 0}}),
     ];
     let lines = lines.map(|line| format!("{line}\n")).concat();
-    let mut transcript = Transcript::new(&[]);
+    let mut transcript = Transcript::new(&[("FF_BACKEND", "memory:")]);
     let run = ["run", "-", "--workers", "1", "--seed", "1", "--lease-ttl", "10m"];
     transcript.run_with_input(&[&run[..], &["--verbose"]].concat(), &lines);
     let many = r#"{"kind": "shell", "payload": {"command": "true"}}"#.to_owned() + "\n";
@@ -187,7 +186,7 @@ fn server_session() {
     session.run(&work("slow"));
     session.run_with_input(&["submit", "-"], &line("c", "resize", "later"));
     let id = |lane| {
-        let first = store::objects(&store.out(&["list", "--json", "--lane", lane])).remove(0);
+        let first = objects(&store.out(&["list", "--json", "--lane", lane])).remove(0);
         first["execution_id"].as_str().expect("an ID").to_owned()
     };
     let (completed, failed) = (id("media"), id("slow"));
@@ -290,7 +289,7 @@ async fn limited_executions() {
     let claim = async || worker.claim_next().await.expect("the store answers");
     let task = claim().await.expect("there is work");
     assert!(claim().await.is_none(), "one at a time");
-    let ids = store::objects(&store.out(&["list", "--json", "--state", "rate_limited"]));
+    let ids = objects(&store.out(&["list", "--json", "--state", "rate_limited"]));
     let waiting = ids[0]["execution_id"].as_str().expect("an ID").to_owned();
     session.run(&["quotas"]);
     session.run(&["quotas", "show", "per-customer"]);

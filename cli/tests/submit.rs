@@ -1,19 +1,13 @@
 //! `ff submit` on a real server: outcomes, counts and payloads.
 
-mod common;
-#[path = "../src/private_server.rs"]
-mod private_server;
-#[path = "common/store.rs"]
-mod store;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
 
-use common::text;
-use store::{Store, objects};
+use crate::common::store::{LineReader, Store, objects};
+use crate::common::{self, text};
 
 #[test]
 fn a_submission_is_refused_line_by_line_or_as_a_whole() {
@@ -209,7 +203,7 @@ fn a_wait_for_an_execution_that_no_worker_claims_says_so() {
     let store = Store::start();
     let submit = ["submit", "--kind", "k", "--lane", "media", "--wait"];
     let mut waiting = store.spawn(&submit);
-    let errors = store::LineReader::stderr(&mut waiting);
+    let errors = LineReader::stderr(&mut waiting);
     errors.wait_for(
         "still waits: no worker has claimed it; to start a worker: ff work --exec COMMAND --lane \
          media --kind k",
@@ -226,7 +220,7 @@ fn progress_is_printed_while_the_store_accepts_nothing_and_it_goes_on_afterwards
     store.submit_one(json!({"kind": "k"}));
     store.query("CONFIG SET maxmemory 1");
     let mut submitting = store.spawn(&["submit", "--timeout", "60s", "../examples/jobs.jsonl"]);
-    let errors = store::LineReader::stderr(&mut submitting);
+    let errors = LineReader::stderr(&mut submitting);
     errors.wait_for("0 of 15 submitted");
     store.query("CONFIG SET maxmemory 0");
     errors.wait_for("15 created");

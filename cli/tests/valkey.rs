@@ -1,11 +1,5 @@
 //! The commands on a shared store, with a real server, real processes and real signals.
 
-mod common;
-#[path = "../src/private_server.rs"]
-mod private_server;
-#[path = "common/store.rs"]
-mod store;
-
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -14,8 +8,8 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use common::{Pipe, signal, text, within};
-use store::{LineReader, MISSING, Store, objects};
+use crate::common::store::{LineReader, MISSING, Store, objects};
+use crate::common::{self, Pipe, signal, text, within};
 
 #[test]
 fn two_workers_run_what_another_process_submits() {
@@ -144,8 +138,8 @@ fn many_executions_are_cancelled_and_replayed_by_filter() {
     assert_eq!(count("cancelled"), 15);
     assert_eq!(store.json(&["describe", &later])["state"]["public_state"], "waiting");
 
-    let text = store.out(&["cancel", "--lane", "mail", "--bulk-id", "b-2"]);
-    assert_eq!(text, "cancelled 4 executions (bulk ID b-2)\n");
+    let said = store.out(&["cancel", "--lane", "mail", "--bulk-id", "b-2"]);
+    assert_eq!(said, "cancelled 4 executions (bulk ID b-2)\n");
     let replay = ["replay", "--state", "cancelled", "--lane", "mail", "--bulk-id", "b-3"];
     assert_eq!(store.out(&replay), "replayed 4 executions (bulk ID b-3)\n");
     assert_eq!(store.out(&replay), "replayed 0 executions (bulk ID b-3)\n");
@@ -159,11 +153,7 @@ fn many_executions_are_cancelled_and_replayed_by_filter() {
     ] {
         let output = store.run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert!(
-            crate::common::text(&output.stderr).contains(message),
-            "{}",
-            crate::common::text(&output.stderr)
-        );
+        assert!(text(&output.stderr).contains(message), "{}", text(&output.stderr));
     }
 }
 

@@ -1,12 +1,6 @@
 //! The commands for suspensions, output and secrets, on a real server. The worker is this process,
 //! and each command is a separate process.
 
-mod common;
-#[path = "../src/private_server.rs"]
-mod private_server;
-#[path = "common/store.rs"]
-mod store;
-
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::Output;
@@ -20,8 +14,8 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use common::{claim, signal, text, within};
-use store::{LineReader, MISSING, Store, objects};
+use crate::common::store::{LineReader, MISSING, Store, objects};
+use crate::common::{self, claim, signal, text, within};
 
 /// The ID of a waitpoint that does not exist.
 const MISSING_WAITPOINT: &str = "00000000-0000-0000-0000-000000000002";

@@ -1,11 +1,5 @@
 //! `ff why`, `ff revoke` and `ff doctor` on executions that wait, with a real server.
 
-mod common;
-#[path = "../src/private_server.rs"]
-mod private_server;
-#[path = "common/store.rs"]
-mod store;
-
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -15,8 +9,8 @@ use ff_sdk::{
 };
 use serde_json::{Value, json};
 
-use common::{claim, text};
-use store::{LineReader, Store};
+use crate::common::store::{LineReader, Store};
+use crate::common::{self, claim, text};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 

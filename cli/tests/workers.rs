@@ -1,15 +1,9 @@
 //! `ff workers`, with a real server and a real worker.
 
-mod common;
-#[path = "../src/private_server.rs"]
-mod private_server;
-#[path = "common/store.rs"]
-mod store;
-
 use serde_json::json;
 
-use common::{signal, text, within};
-use store::{LineReader, Store, objects};
+use crate::common::store::{LineReader, Store, objects};
+use crate::common::{signal, text, within};
 
 #[test]
 fn workers_are_listed_and_stopped_and_work_that_none_serves_is_found() {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use arbitrary::{Result, Unstructured};
 use ff_core::partition::{Partition, PartitionKey};
 use ff_core::score::Score;
-use ff_core::store::keys::list_of_queues;
+use ff_core::store::keys::{list_of_counts, list_of_queues};
 use ff_core::store::{
     Commit, Cursor, Fetched, IndexWrite, Reply, ReplyBody, Request, ScanEntry, Scanned, Stored,
     StreamEntry, Streamed, Taken, TakenEntry, Unit, UnitReply, Values, Version,
@@ -85,6 +85,7 @@ impl Reader<'_> {
             unit.values.len() + unit.drop_streams.len(),
             indexes(unit, false).count(),
             indexes(unit, true).count(),
+            unit.counts.len(),
             unit.append.len(),
             unit.ring.len(),
             unit.fetch.len(),
@@ -116,6 +117,11 @@ impl Reader<'_> {
             }
             let channel = write.index.topic().map(|topic| topic.channel()).unwrap_or_default();
             assert_eq!(self.arg(), channel);
+        }
+        for change in &unit.counts {
+            self.check_key(list_of_counts(&change.name.namespace, at));
+            assert_eq!(self.arg(), change.name.listed_name());
+            self.check_number(change.by);
         }
         for append in &unit.append {
             self.check_key(append.stream.text(at));

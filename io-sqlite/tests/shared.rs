@@ -5,7 +5,7 @@ use std::fs::{File, TryLockError};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ff_core::backend::{EngineBackend, FindingLevel};
@@ -16,7 +16,7 @@ use ff_core::store::{
     Bytes, Commit, Failure, Poll, PollOf, Read, RecordKey, ReplyBody, Request, Topic, Unit,
     UnitReply, ValueKey, ValueWrite, Version, Wake,
 };
-use ff_core::time::TimestampMs;
+use ff_core::time::{TimestampMs, Window};
 use ff_io_sqlite::{Clock, Durability, Location, OpenError, SqliteBackend};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -127,6 +127,38 @@ async fn the_clock_is_read_under_the_lock() {
     commit(&backend, Unit::new(Purpose::Finish, 1)).await.unwrap();
     assert_eq!(backend.call(read()).await.unwrap().at, now);
     assert_eq!(reads.load(Ordering::SeqCst), 2);
+}
+
+/// A commit that waits until its window is over changes nothing.
+#[tokio::test]
+async fn a_commit_that_waits_for_the_lock_past_its_window_is_refused() {
+    let (_folder, location) = folder();
+    let now = Arc::new(AtomicU64::new(1_764_000_000_000));
+    let read = now.clone();
+    let clock = Clock::of(move || TimestampMs::new(read.load(Ordering::SeqCst)));
+    let backend = open(&location.clone().clock(clock)).await;
+    let turn = File::options().write(true).open(location.path().with_file_name("work.db-turn"));
+    let turn = turn.expect("the file exists");
+    turn.lock().expect("no other process writes");
+    let window = Window::until(TimestampMs::new(now.load(Ordering::SeqCst) + 1_000));
+    let unit = Unit { window, ..value(1, 10, Purpose::Finish) };
+    let late = tokio::spawn({
+        let backend = backend.clone();
+        async move { commit(&backend, unit).await }
+    });
+    while !is_waited_for(&location) {
+        tokio::task::yield_now().await;
+    }
+    now.fetch_add(2_000, Ordering::SeqCst);
+    turn.unlock().expect("the lock is free");
+    assert_eq!(late.await.unwrap().unwrap(), UnitReply::OutsideWindow);
+}
+
+/// Whether a writer waits for its turn.
+fn is_waited_for(location: &Location) -> bool {
+    let next = location.path().with_file_name("work.db-next");
+    let next = File::options().write(true).open(next).expect("the file exists");
+    matches!(next.try_lock(), Err(TryLockError::WouldBlock))
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod format;
 mod http;
 mod hung_node;
 mod metrics_page;
+mod power;
 mod processes;
 mod purity;
 mod report;

@@ -9,16 +9,16 @@ use crate::shell::{Failed, Outcome, cargo, command, output, root, run as run_com
 use crate::steps::Steps;
 
 /// Compiles the planted bugs in.
-const PLANTED: &str = "ff-tests/planted-bugs";
+const PLANTED: &str = "ff-sim/planted-bugs";
 
 /// Arguments of simulation.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many seeds of this commit to run
-    #[arg(default_value_t = 6_000)]
+    #[arg(default_value_t = 3_000)]
     seeds: u64,
     /// On how many inputs each fuzz target runs
-    #[arg(long, value_name = "COUNT", default_value_t = 2_000)]
+    #[arg(long, value_name = "COUNT", default_value_t = 500)]
     fuzz_inputs: u64,
     /// Also search for each planted bug from seed 0 on, and compare the table in the documentation
     #[arg(long)]
@@ -32,19 +32,20 @@ pub struct Args {
 /// The failed step's.
 pub fn run(args: &Args) -> Outcome {
     let mut steps = Steps::new("simulate");
-    // `./test` has built it: with the test, cargo chooses the same features.
+    steps.step("planted bugs are found, as documented", || {
+        run_command(cargo(&["test", "--workspace", "--features", PLANTED, "--test", "bugs"]))
+    })?;
+    // `./test` has built it: with the test, cargo chooses the same features. It takes the place of
+    // the one with the planted bugs.
     steps.step("build of the simulator", || {
         run_command(cargo(&["test", "--workspace", "--no-run", "--test", "command"]))
     })?;
     let sim = target().join("debug/ff-sim");
-    steps.step("planted bugs are found, as documented", || {
-        run_command(cargo(&["test", "--workspace", "--features", PLANTED, "--test", "bugs"]))
-    })?;
     let ff_sim = |args: &[&str]| run_command(command(&sim, args));
     // Other commits run other seeds; the same commit runs the same again.
     let from = first_seed().to_string();
     steps.step("the same seed gives the same run", || {
-        ff_sim(&["determinism", "--seeds", "200", "--from", &from])
+        ff_sim(&["determinism", "--seeds", "100", "--from", &from])
     })?;
     steps
         .step("plans of faults that were found stay clean", || ff_sim(&["replay", "sim/corpus"]))?;
@@ -53,7 +54,7 @@ pub fn run(args: &Args) -> Outcome {
         || ff_sim(&["coverage", "--seeds", &args.seeds.to_string(), "--from", &from]),
     )?;
     steps.step("seeds of this commit, function library", || {
-        ff_sim(&["run", "--seeds", "200", "--from", &from, "--store", "lua"])
+        ff_sim(&["run", "--seeds", "100", "--from", &from, "--store", "lua"])
     })?;
     steps.step("a crash at every effect boundary", || ff_sim(&["crash-points"]))?;
     steps.step("every interleaving of small worlds", || ff_sim(&["explore"]))?;

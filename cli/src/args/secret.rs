@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use ff_sdk::core::token::Kid;
 
+use super::store::DEFAULT_STORE;
+
 /// The arguments of `ff secret`.
 #[derive(Debug, Args)]
 pub struct SecretArgs {
@@ -49,8 +51,9 @@ pub enum SecretCommand {
 pub struct SecretStoreArgs {
     /// The URL of the store, for example valkey://127.0.0.1:6379. All namespaces of a store share
     /// its secrets.
-    #[arg(long, value_name = "URL", env = "FF_BACKEND", hide_env_values = true)]
-    pub backend: Option<String>,
+    #[arg(long, value_name = "URL", default_value = DEFAULT_STORE, env = "FF_BACKEND",
+        hide_env_values = true)]
+    pub backend: String,
 }
 
 /// The arguments of `ff secret rotate`.

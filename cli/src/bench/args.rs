@@ -2,13 +2,22 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::args::{SetUpArgs, TransientStoreArgs};
+use crate::args::SetUpArgs;
 
 /// The arguments of `ff bench`.
 #[derive(Clone, Debug, Args)]
 pub struct BenchArgs {
-    #[command(flatten)]
-    pub store: TransientStoreArgs,
+    /// The URL of the store: memory: for a store in this process, valkey: for a private server that
+    /// is started for this command, sqlite:PATH for a file, or the URL of a running server, for
+    /// example valkey://127.0.0.1:6379.
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "memory:",
+        env = "FF_BACKEND",
+        hide_env_values = true
+    )]
+    pub backend: String,
     #[command(flatten)]
     pub set_up: SetUpArgs,
     /// The scenario to measure.

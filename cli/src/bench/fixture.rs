@@ -44,9 +44,9 @@ pub struct Fixture {
 impl Fixture {
     /// Opens the store. A store that is not shared is a new one.
     pub async fn open(args: &BenchArgs) -> Result<Self, CliError> {
-        let store = backend::open(&args.store.backend, backend::Wait::Briefly).await?;
+        let store = backend::open(&args.backend, backend::Wait::Briefly).await?;
         let (backend, shared) = (store.backend.clone(), store.shared);
-        let url = ff_sdk::redacted_url(&args.store.backend);
+        let url = ff_sdk::redacted_url(&args.backend);
         let namespace = match shared {
             true => format!("{PREFIX}{}-{}", std::process::id(), now_ms()),
             false => NAMESPACE.to_owned(),

@@ -1,6 +1,8 @@
 //! Helpers for tests with real processes: deadlines, signals and named pipes.
 
-#![allow(dead_code, reason = "each test is a separate crate and uses some of the helpers")]
+#[path = "../../src/private_server.rs"]
+pub mod private_server;
+pub mod store;
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;

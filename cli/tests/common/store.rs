@@ -1,7 +1,5 @@
 //! A real server for one test, and `ff` commands on it.
 
-#![allow(dead_code, reason = "each test is a separate crate and uses some of the helpers")]
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
@@ -10,8 +8,8 @@ use std::sync::mpsc;
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::common::{DEADLINE, command, heed_interrupts, text, within};
-use crate::private_server::PrivateServer;
+use super::private_server::PrivateServer;
+use super::{DEADLINE, command, heed_interrupts, text, within};
 
 /// The ID of an execution that does not exist.
 pub const MISSING: &str = "{fp:1}:00000000-0000-0000-0000-000000000001";

@@ -277,7 +277,9 @@ impl Bench {
             Some(record) => FoundSignal::Taken(Box::new(record)),
             None => FoundSignal::Absent,
         });
-        let (keyring, buffered) = (Some(known(now)), Some(self.buffered()));
+        // A signal is decided without the signals before it, of which there may be thousands.
+        let buffered = signal.is_none().then(|| self.buffered());
+        let keyring = Some(known(now));
         let admission = admission(command, self.record.as_ref());
         Reads { signal, keyring, buffered, admission, ..Reads::nothing(command) }
     }

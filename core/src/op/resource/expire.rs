@@ -11,15 +11,15 @@ use crate::resource::{Resource, ResourceId};
 use crate::score::Score;
 use crate::store::bounds::{MAX_PAGE_BYTES, MAX_UNITS};
 use crate::store::{
-    Commit, IndexName, IndexWrite, ReplyBody, Request, Scan, ScanOrder, ScanPosition, Scanned,
-    Unit, UnitReply,
+    Commit, IndexName, IndexWrite, ReplyBody, Request, Scan, ScanEntry, ScanOrder, ScanPosition,
+    Scanned, Unit, UnitReply,
 };
 use crate::time::{DurationMs, HostTime, TimestampMs, Window};
 
 use super::stored::{LoadedResource, key_of, write_entries};
 
 /// Removes the records of one kind in one partition whose time is over, at most 64. Uses of quotas
-/// with slots are left for the program to check.
+/// with slots are left for the program to check; the first 64 are looked at, due or not.
 #[derive(Clone, Debug)]
 pub struct RemoveExpired<R> {
     partition: Partition,
@@ -28,7 +28,7 @@ pub struct RemoveExpired<R> {
     after: Option<ScanPosition>,
     seen: usize,
     removed: usize,
-    /// Whether more entries are due after this page.
+    /// Whether another page is read.
     has_more: bool,
     kind: std::marker::PhantomData<fn() -> R>,
 }
@@ -133,10 +133,9 @@ impl<R: Resource> Operation for RemoveExpired<R> {
                     let (partition, units) = (self.partition, self.removals(&scanned, reply.at));
                     self.seen += scanned.entries.len();
                     self.after = scanned.next;
-                    let last = scanned.entries.last();
-                    let is_due =
-                        last.is_some_and(|last| last.position.score <= Score::at(reply.at));
-                    self.has_more = is_due && self.after.is_some() && self.seen < MAX_UNITS;
+                    let is_due = |last: &ScanEntry| last.position.score <= Score::at(reply.at);
+                    let is_in_reach = R::HAS_SLOTS || scanned.entries.last().is_some_and(is_due);
+                    self.has_more = is_in_reach && self.after.is_some() && self.seen < MAX_UNITS;
                     match units.is_empty() {
                         true => self.go_on(now),
                         false => Step::Send(Request::Commit(Commit { partition, units })),
