@@ -24,8 +24,8 @@ pub struct OpenStore {
     pub shared: bool,
     /// The URL of the server; `None` for a store in this process.
     url: Option<String>,
-    /// What ends with the command. The fields are dropped in this order, so that it outlives the
-    /// backend.
+    /// A server or folder that ends with the command. The fields are dropped in this order, so that
+    /// it outlives the backend.
     _own: Own,
 }
 

@@ -32,7 +32,7 @@ const LANE: &str = "default";
 /// High enough that only jobs whose workers are killed on purpose are reclaimed this often.
 const MAX_RECLAIMS: u32 = 1_000;
 
-/// What the lines of an input become.
+/// The executions of the lines of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lives {
     /// Executions in a store that ends with this command.

@@ -92,7 +92,8 @@ fn finished(folder: &Path, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).expect("one object")
 }
 
-/// What `ff run` writes for each line: its execution with the time of its end, and its result.
+/// The line of the results file for each line: its execution with the time of its end, and its
+/// result.
 fn written(file: &Path) -> BTreeMap<u64, (Value, Value)> {
     let lines = std::fs::read_to_string(file).expect("the results were written");
     let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("an object"));
@@ -150,7 +151,7 @@ fn a_finished_run_is_shown_again_and_can_be_run_again() {
         let log = std::fs::read_to_string(folder.path().join("log")).expect("the log");
         (summary["earlier"].clone(), log.lines().count(), text(&output.stderr))
     };
-    // Lines with the same content are executions of their own.
+    // Lines with the same content are separate executions.
     let (earlier, times, said) = run(&[]);
     assert_eq!((earlier, times), (0.into(), 2));
     assert!(said.contains("ff: created sqlite:ff.db"), "{said}");

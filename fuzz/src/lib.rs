@@ -5,6 +5,8 @@
 mod calls;
 pub mod commands;
 pub mod contract;
+#[cfg(test)]
+mod corpus;
 pub mod http;
 pub mod names;
 pub mod records;

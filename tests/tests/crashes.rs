@@ -1,17 +1,21 @@
 //! Crashes with real processes: each scenario of `ff_tests::crash`, with few executions. The soak
 //! (`cargo run --release -p ff-tests --bin soak`) runs them many times with many executions.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use ff_tests::crash::{Plan, Scenario, binary, http};
 
-/// One after the other: together they would delay each other beyond the short leases.
-static TURN: Mutex<()> = Mutex::new(());
+/// As many run at the same time as there are threads of tests, one for each core; most of the time
+/// they wait for leases. A scenario with a limit for its recovery runs alone.
+static ALONE: RwLock<()> = RwLock::new(());
 
 /// Runs one scenario; fails with all problems and the folder of its evidence.
 fn survive(scenario: Scenario) {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (_alone, _beside) = match scenario.recovers_within() {
+        Some(_) => (Some(ALONE.write().unwrap_or_else(PoisonError::into_inner)), None),
+        None => (None, Some(ALONE.read().unwrap_or_else(PoisonError::into_inner))),
+    };
     let lasting = Duration::from_secs(3);
     let executions = match scenario {
         // A shifted reply is rare: it needs more calls to meet one.
@@ -64,7 +68,7 @@ survive! {
 /// Two HTTP services on one store are killed again and again, in the middle of requests.
 #[test]
 fn http_services_are_killed() {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _beside = ALONE.read().unwrap_or_else(PoisonError::into_inner);
     let report = http::services_are_killed(&binary::ff(), 500, 1);
     println!("{report:?}");
     assert!(report.kills > 5 && report.unanswered > 0, "too few faults: {report:?}");

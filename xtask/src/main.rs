@@ -41,8 +41,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Measure the engine on memory and on a private Valkey
     Bench(bench::Args),
-    /// Run every crash scenario many times with many executions, and random requests to each route
-    /// of `ff serve` (more than an hour)
+    /// Run every crash scenario many times with many executions, the fuzz targets, and random
+    /// requests to each route of `ff serve` (more than an hour)
     Soak(soak::Args),
     /// Regenerate the generated pages of docs/, and build the API documentation
     Docs,

@@ -63,6 +63,22 @@ pub fn run(mut command: Command) -> Outcome {
     Err(Failed(format!("{} failed with {status}", named(&command))))
 }
 
+/// Runs a command that must print nothing to standard error.
+///
+/// # Errors
+///
+/// When the program cannot be started, fails or prints something, which is shown.
+pub fn silent(mut command: Command) -> Outcome {
+    let output = command.stdin(Stdio::null()).stdout(Stdio::inherit()).output();
+    let output =
+        output.map_err(|error| Failed(format!("cannot run {}: {error}", named(&command))))?;
+    if output.status.success() && output.stderr.is_empty() {
+        return Ok(());
+    }
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    Err(Failed(format!("{} has warnings or failed with {}", named(&command), output.status)))
+}
+
 /// Returns the standard output of a command, trimmed.
 ///
 /// # Errors

@@ -1,8 +1,14 @@
-//! The soak: crash scenarios with real processes, and random requests to `ff serve`.
+//! The soak: crash scenarios with real processes, the fuzz targets, and random requests to
+//! `ff serve`.
 
+use crate::fuzz;
 use crate::proof;
 use crate::routes;
 use crate::shell::{Failed, Outcome, cargo, run as run_command};
+use crate::simulate;
+
+/// On how many inputs each fuzz target runs.
+const FUZZ_INPUTS: u64 = 20_000;
 
 /// Arguments of the soak.
 #[derive(Debug, clap::Args)]
@@ -29,8 +35,10 @@ pub fn run(args: &Args) -> Outcome {
     let text = std::fs::read_to_string(&report);
     let text = text.map_err(|error| Failed(format!("{}: {error}", report.display())))?;
     proof::keep("soak", &proof::parse(&text)?)?;
-    match args.rest.iter().any(|arg| arg.starts_with("--only")) {
-        true => Ok(()),
-        false => routes::run(),
+    if args.rest.iter().any(|arg| arg.starts_with("--only")) {
+        return Ok(());
     }
+    let seed = simulate::first_seed() % 1_000_000;
+    fuzz::run_all(FUZZ_INPUTS, u32::try_from(seed).unwrap_or_default())?;
+    routes::run()
 }

@@ -40,10 +40,8 @@ pub enum Command {
     /// environment has FF_EXECUTION_ID, FF_EXECUTION_KIND, FF_LANE, FF_ATTEMPT_INDEX,
     /// FF_RETRY_COUNT and FF_LEASE_EPOCH. Its standard output, at most 1 MiB, is the result.
     ///
-    /// The store is the file ff.db in the working directory, or that of --backend. If this command is
-    /// killed, run it again: it goes on where it was, and lines that have ended do not run again. A
-    /// line without an idempotency key is recognized by its content. After retention, a day after
-    /// it has ended, an execution is removed and its line is new.
+    /// If this command is killed, run it again: it goes on where it was. A line that has ended does
+    /// not run again until a day later. Lines are recognised by idempotency key or content.
     ///
     /// Exit code 0 of the command completes the execution. Any other exit code fails the attempt
     /// with category exit_code, and a signal fails it with category signal. Processes that the

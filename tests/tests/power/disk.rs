@@ -1,4 +1,4 @@
-//! A disk that loses its power: what a program did to its files, and what is left of that.
+//! A disk that loses its power: the effects of a program on its files, and those that remain.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use ff_sdk::core::entropy::Entropy;
 /// The bytes that a disk writes as a whole, or not at all.
 const SECTOR: usize = 512;
 
-/// What a program did to a file, in the order in which it happened.
+/// An effect of a program on a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     Written {
@@ -52,7 +52,7 @@ pub fn record(path: &Path) -> Vec<(String, Effect)> {
     effects
 }
 
-/// What of the effects since the last sync a loss of power leaves.
+/// The part of the effects since the last sync that a loss of power leaves.
 #[derive(Clone, Copy, Debug)]
 pub enum Left {
     Nothing,

@@ -135,7 +135,7 @@ async fn a_loss_of_power_loses_nothing_that_was_reported() {
     assert_eq!((ended, first_loss(&effects).await), (JOBS, None));
 }
 
-/// That is what the option says. It also shows that this test sees a loss.
+/// As the documentation of the option says. So this test can see a loss.
 #[tokio::test]
 async fn a_loss_of_power_can_lose_the_last_calls_of_a_relaxed_store_and_leaves_it_whole() {
     assert!(first_loss(&run("relaxed")).await.is_some());
