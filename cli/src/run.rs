@@ -71,7 +71,7 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         read_open(&client, &mut open, &mut progress, &mut results).await?;
         progress.print_line(&format!(
             "ff: {} of these executions are from an earlier run, and {} of them have ended; \
-             --again runs all lines as new ones",
+             --again runs lines without an idempotency key as new ones",
             submitted.earlier,
             results.open().len() - open.len()
         ));

@@ -164,6 +164,11 @@ fn a_finished_run_is_shown_again_and_can_be_run_again() {
     assert_eq!((earlier, times), (2.into(), 3), "{said}");
     let (earlier, times, said) = run(&["--again"]);
     assert_eq!((earlier, times), (0.into(), 6), "{said}");
+    // A key is a promise of its author.
+    let keyed = line.replace("}}", r#"}, "idempotency_key": "k"}"#);
+    std::fs::write(&jobs, keyed).expect("it can be written");
+    assert_eq!(run(&[]).1, 7);
+    assert_eq!(run(&["--again"]).1, 7);
 }
 
 #[test]

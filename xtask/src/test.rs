@@ -21,7 +21,9 @@ pub fn run() -> Outcome {
     steps.step("build of the tests", || {
         run_command(cargo(&["test", "--workspace", "--no-run", "--quiet"]))
     })?;
-    steps.step("tests and doctests", || run_command(cargo(&["test", "--workspace"])))?;
+    steps.step("tests and doctests", || {
+        run_command(cargo(&["test", "--workspace", "--no-fail-fast"]))
+    })?;
     steps.step("documentation, warnings are errors", docs::build)?;
     steps.passed();
     Ok(())

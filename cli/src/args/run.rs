@@ -30,9 +30,9 @@ pub struct RunArgs {
     /// expired, as in ff list --json.
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
-    /// Run all lines as new executions. Otherwise, on a store that outlives the command, a line
-    /// that an earlier run has submitted is the execution of that run: it goes on if it has not
-    /// ended, and its result is shown if it has.
+    /// Run lines without an idempotency key as new executions. Otherwise, on a store that outlives
+    /// the command, a line that an earlier run has submitted is the execution of that run: it goes
+    /// on if it has not ended, and its result is shown if it has.
     #[arg(long)]
     pub again: bool,
     /// Print the summary as one JSON object instead of a table.
