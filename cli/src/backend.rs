@@ -10,7 +10,6 @@ use ff_sdk::{
     Auditor, Client, ClientConfig, ConnectError, EngineError, ExecutionId, MemoryBackend,
     OpenError, SdkError, StoreOptions, redacted_url,
 };
-use tempfile::TempDir;
 
 use crate::args::{DEFAULT_STORE, SetUpArgs, StoreArgs};
 use crate::exit::{CliError, warn};
@@ -26,15 +25,7 @@ pub struct OpenStore {
     url: Option<String>,
     /// A server or folder that ends with the command. The fields are dropped in this order, so that
     /// it outlives the backend.
-    _own: Own,
-}
-
-/// A part of a store that ends with the command.
-#[derive(Debug)]
-enum Own {
-    Nothing,
-    Server(#[allow(dead_code, reason = "dropped at the end")] PrivateServer),
-    Folder(#[allow(dead_code, reason = "dropped at the end")] TempDir),
+    _own: Option<Box<dyn Send + Sync>>,
 }
 
 impl OpenStore {
@@ -73,20 +64,20 @@ pub async fn open(url: &str, wait: Wait) -> Result<OpenStore, CliError> {
     match url.split_once(':') {
         Some(("memory", "")) => {
             let backend = Arc::new(MemoryBackend::new());
-            Ok(OpenStore { backend, shared: false, url: None, _own: Own::Nothing })
+            Ok(OpenStore { backend, shared: false, url: None, _own: None })
         }
         Some(("sqlite", "")) => {
             let folder = tempfile::tempdir().map_err(CliError::runtime)?;
             let url = format!("sqlite:{}", folder.path().join("ff.db").display());
             let backend = connect(&url, wait).await?;
-            Ok(OpenStore { backend, shared: false, url: Some(url), _own: Own::Folder(folder) })
+            Ok(OpenStore { backend, shared: false, url: Some(url), _own: Some(Box::new(folder)) })
         }
         Some(("valkey", "")) => {
             // Starting blocks until the server answers.
             let started = tokio::task::spawn_blocking(PrivateServer::start).await;
             let server = started.map_err(CliError::runtime)?.map_err(CliError::runtime)?;
             let (backend, url) = (connect(&server.url(), wait).await?, Some(server.url()));
-            Ok(OpenStore { backend, shared: false, url, _own: Own::Server(server) })
+            Ok(OpenStore { backend, shared: false, url, _own: Some(Box::new(server)) })
         }
         Some(("sqlite", _)) => open_server(url, wait).await,
         _ => open_server(url, wait).await.map_err(|error| match error.is_usage() {
@@ -109,7 +100,7 @@ async fn open_server(url: &str, wait: Wait) -> Result<OpenStore, CliError> {
     if is_new {
         warn(&format!("ff: created {DEFAULT_STORE}; --backend or FF_BACKEND name another store\n"));
     }
-    Ok(OpenStore { backend, shared: true, url: Some(url.to_owned()), _own: Own::Nothing })
+    Ok(OpenStore { backend, shared: true, url: Some(url.to_owned()), _own: None })
 }
 
 /// Connects a client to the shared store that the arguments name, for a command that reads or

@@ -91,8 +91,8 @@ pub async fn read(client: Client, id: ExecutionId) -> Result<Option<JobResult>, 
     }))
 }
 
-/// How many results are read at the same time.
-const MAX_READS: usize = 64;
+/// How many executions or results are read at the same time.
+pub const MAX_READS: usize = 64;
 
 /// The results of a run. They are read and written as executions end.
 pub struct Results {

@@ -23,12 +23,10 @@ use crate::lines::Lines;
 use crate::pool::{self, PoolConfig, PoolStats};
 use crate::progress::Progress;
 use crate::report::Summary;
-use crate::results::{Results, ResultsFile};
+use crate::results::{MAX_READS, Results, ResultsFile};
 use crate::shutdown::{Signals, exit_code, waiting_message};
 use crate::{backend, shell, timeline};
 
-/// How many executions are read at the same time.
-const MAX_READS: usize = 64;
 /// How often the progress is updated.
 const SHOW_EVERY: Duration = Duration::from_millis(100);
 

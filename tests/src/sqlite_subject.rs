@@ -1,11 +1,10 @@
 //! A SQLite file as a store under test.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ff_core::backend::EngineBackend;
-use ff_core::store::{Failure, IndexName, Reply, Request, Topic, Wake};
+use ff_core::store::{Failure, Reply, Request, Wake};
 use ff_core::time::TimestampMs;
 use ff_io_sqlite::{Clock, Location, SqliteBackend};
 use futures_util::FutureExt;
@@ -51,7 +50,8 @@ impl Subject for Sqlite {
 
     fn call(&mut self, request: Request) -> Result<Reply, Failure> {
         let (backend, _) = self.store.as_ref().expect("a sequence begins with an empty store");
-        let mut wake_ups = backend.subscribe(topics(&request)).expect("there are wake-ups");
+        let mut wake_ups =
+            backend.subscribe(request.topics().into_iter().collect()).expect("there are wake-ups");
         let reply = self.runtime.block_on(backend.call(request));
         // The wake-ups of a call arrive before its reply.
         while let Some(Some(wake)) = wake_ups.next().now_or_never() {
@@ -63,18 +63,4 @@ impl Subject for Sqlite {
     fn take_wakes(&mut self) -> Option<Vec<Wake>> {
         Some(std::mem::take(&mut self.wakes))
     }
-}
-
-/// The topics that a request may ring.
-fn topics(request: &Request) -> Vec<Topic> {
-    let topics: BTreeSet<Topic> = match request {
-        Request::Commit(commit) => {
-            let named = commit.units.iter().flat_map(|unit| unit.ring.iter().cloned());
-            let written = commit.units.iter().flat_map(|unit| &unit.index);
-            named.chain(written.filter_map(|write| write.index.topic())).collect()
-        }
-        Request::Take(take) => take.from.iter().filter_map(IndexName::topic).collect(),
-        _ => BTreeSet::new(),
-    };
-    topics.into_iter().collect()
 }

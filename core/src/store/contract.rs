@@ -1,5 +1,6 @@
 //! The requests and replies of the store contract, as values.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -46,6 +47,19 @@ impl Request {
             Self::Read(read) => read.partition,
             Self::Scan(scan) => scan.partition,
             Self::Stream(page) => page.partition,
+        }
+    }
+
+    /// Returns the topics that the request may ring.
+    pub fn topics(&self) -> BTreeSet<Topic> {
+        match self {
+            Self::Commit(commit) => {
+                let named = commit.units.iter().flat_map(|unit| unit.ring.iter().cloned());
+                let written = commit.units.iter().flat_map(|unit| &unit.index);
+                named.chain(written.filter_map(|write| write.index.topic())).collect()
+            }
+            Self::Take(take) => take.from.iter().filter_map(IndexName::topic).collect(),
+            _ => BTreeSet::new(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use ff_core::store::{
-    Failure, Firsts, IndexName, Poll, PollOf, Polled, Reply, ReplyBody, Request, Topic, Wake,
+    Failure, Firsts, Poll, PollOf, Polled, Reply, ReplyBody, Request, Topic, Wake,
 };
 use ff_core::time::TimestampMs;
 
@@ -99,17 +99,8 @@ impl ModelStore {
         if published.is_empty() {
             return;
         }
-        let topics: Vec<Topic> = match request {
-            Request::Commit(commit) => {
-                let rung = commit.units.iter().flat_map(|unit| unit.ring.iter().cloned());
-                let writes = commit.units.iter().flat_map(|unit| &unit.index);
-                rung.chain(writes.filter_map(|write| write.index.topic())).collect()
-            }
-            Request::Take(take) => take.from.iter().filter_map(IndexName::topic).collect(),
-            _ => Vec::new(),
-        };
         let topics: BTreeMap<Vec<u8>, Topic> =
-            topics.into_iter().map(|topic| (topic.channel(), topic)).collect();
+            request.topics().into_iter().map(|topic| (topic.channel(), topic)).collect();
         for (channel, message) in published {
             let topic = topics.get(&channel).expect("functions ring topics of their request");
             self.wakes.push(wire::wake(topic, &message).expect("a wake-up names its partition"));

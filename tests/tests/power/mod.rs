@@ -7,6 +7,7 @@ mod disk;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use ff_sdk::core::backend::FindingLevel;
 use ff_sdk::core::entropy::Entropy;
@@ -85,7 +86,7 @@ async fn lost(
     }
     let url = format!("sqlite:{}", folder.path().join(STORE).display());
     let backend = SqliteBackend::connect(&url).await.expect("the store opens");
-    let auditor = Auditor::connect(std::sync::Arc::new(backend.clone())).await;
+    let auditor = Auditor::connect(Arc::new(backend.clone())).await;
     let auditor = auditor.expect("the store answers");
     let mut findings = auditor.examine().await.expect("it can be examined");
     let config = ClientConfig::new("ff").expect("a namespace");
@@ -97,14 +98,12 @@ async fn lost(
     // A store that was not set up yet is empty.
     let is_new = auditor.meta().is_none() && reported.is_empty();
     assert!(is_new || problem.is_none(), "{problem:?}");
-    let client = Client::connect(config, std::sync::Arc::new(backend)).await.expect("a client");
+    let client = Client::connect(config, Arc::new(backend)).await.expect("a client");
     for (id, result) in reported {
         let seen = client.describe(id).await.expect("the store answers");
         let is_ended = seen.is_some_and(|seen| seen.ended_at.is_some());
-        if !is_ended
-            || client.value(id, ValueKind::Result).await.ok().flatten().as_deref()
-                != Some(result.as_bytes())
-        {
+        let stored = client.value(id, ValueKind::Result).await.ok().flatten();
+        if !is_ended || stored.as_deref() != Some(result.as_bytes()) {
             return Some(*id);
         }
     }
